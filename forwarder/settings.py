@@ -1,0 +1,1 @@
+"""The settings: environment variables and an env file, nothing else. Environment wins."""

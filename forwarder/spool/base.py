@@ -1,0 +1,222 @@
+"""What a spool is: the place where a matched notification is safe.
+
+One log, and for every integration a *position* in it: everything of that integration up to the position has been taken
+by its lane. What was taken and is not finished is kept beside it as *open runs*, so that calls may finish in any order
+and every crash leaves exact books. Entries that failed alone are *parked* with their own retry time; entries that can
+never be delivered are *dead letters*.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from forwarder.model import Delivery, Notification, Reason, Route
+
+Run = tuple[int, int]
+"""First and last sequence number, both included, of a stretch of one integration's deliveries."""
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """What became of the messages of one intake batch. received = malformed + unmatched + matched."""
+
+    intake: str
+    malformed: int
+    unmatched: int
+    matched: int
+
+    @property
+    def received(self) -> int:
+        """All messages of the batch."""
+        return self.malformed + self.unmatched + self.matched
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One row of the log to be: a notification and one of its routes."""
+
+    notification: Notification
+    route: Route
+
+
+class LanePosition(msgspec.Struct, frozen=True):
+    """How far a lane has come: all up to `position` is taken; of that, `open_runs` is not finished."""
+
+    position: int
+    open_runs: tuple[Run, ...] = ()
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Deliveries read from the log, oldest first. The log holds no others of this integration up to `scanned_to`."""
+
+    deliveries: Sequence[Delivery]
+    scanned_to: int
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """A delivery whose entry failed alone. `delivery.attempts` counts this failure; `retry_at` is in epoch seconds."""
+
+    delivery: Delivery
+    retry_at: float
+    reason: Reason
+    code: str
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A delivery that can never be made, and why. `dead_at` is in epoch seconds."""
+
+    delivery: Delivery
+    reason: Reason
+    code: str
+    message: str
+    dead_at: float
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """How one call ended, for every delivery in it, written in one transaction with the lane's new position."""
+
+    integration_id: str
+    position: LanePosition
+    delivered: int = 0
+    expired: int = 0
+    parked: Sequence[Parked] = ()
+    dead: Sequence[DeadLetter] = ()
+    unparked: Sequence[int] = ()
+    """Sequence numbers that leave the parked table: they ended, or come back through `parked` with one more attempt."""
+    retried: Mapping[Reason, int] = {}
+
+
+class LaneBooks(msgspec.Struct):
+    """The books of one integration. matched = delivered + dead_lettered + expired + pending, always."""
+
+    matched: int = 0
+    delivered: int = 0
+    expired: int = 0
+    dead_lettered: dict[Reason, int] = msgspec.field(default_factory=dict)
+    retried: dict[Reason, int] = msgspec.field(default_factory=dict)
+
+    @property
+    def pending(self) -> int:
+        """Deliveries that have not ended yet."""
+        return self.matched - self.delivered - self.expired - sum(self.dead_lettered.values())
+
+
+class IntakeBooks(msgspec.Struct):
+    """The books of one intake. received = malformed + unmatched + matched, always."""
+
+    malformed: int = 0
+    unmatched: int = 0
+    matched: int = 0
+
+    @property
+    def received(self) -> int:
+        """All messages that were received and acknowledged."""
+        return self.malformed + self.unmatched + self.matched
+
+
+class Books(msgspec.Struct):
+    """All counters that survive a restart, as of the last commit."""
+
+    intakes: dict[str, IntakeBooks] = msgspec.field(default_factory=dict)
+    lanes: dict[str, LaneBooks] = msgspec.field(default_factory=dict)
+
+
+class DeadLetterFilter(msgspec.Struct, frozen=True):
+    """Which dead letters are meant. None means any; ages are in seconds; `ids` are DeadLetterRow ids."""
+
+    integration_id: str | None = None
+    reason: Reason | None = None
+    older_than: float | None = None
+    ids: tuple[int, ...] | None = None
+
+
+class DeadLetterRow(msgspec.Struct, frozen=True):
+    """A stored dead letter with its number in the store."""
+
+    id: int
+    letter: DeadLetter
+
+
+class SpoolUsage(msgspec.Struct, frozen=True):
+    """How full the spool is. `oldest_received_at` is the epoch time of receipt of the oldest pending event."""
+
+    bytes_used: int
+    bytes_limit: int
+    oldest_received_at: float | None
+
+    @property
+    def full(self) -> bool:
+        """Whether the receiver must wait for room."""
+        return self.bytes_used >= self.bytes_limit
+
+
+class Spool(Protocol):
+    """The durable log. Every engine passes `tests/integration/spool_conformance.py`.
+
+    Unless said otherwise the methods raise SpoolError where the engine cannot do it now (disk full, I/O error): then
+    nothing has changed and the caller asks again.
+    """
+
+    books: Books
+    """Live counters, changed only when a commit has succeeded. Read, never write."""
+
+    @property
+    def tail(self) -> int:
+        """The last sequence number that is in the log."""
+        ...
+
+    async def append(self, records: Sequence[Record], tally: Tally) -> int:
+        """Make the records durable and book the tally, in one transaction. Returns the first record's sequence
+        number; the others follow without gaps. When it returns, a power cut loses nothing of it."""
+        ...
+
+    async def enlist(self, integration_id: str) -> LanePosition:
+        """The lane's position; a lane that is new to the spool starts at the tail."""
+        ...
+
+    async def read(self, integration_id: str, run: Run, limit: int) -> Page:
+        """The integration's deliveries within the run, at most `limit`; it may return fewer, or none, with
+        `scanned_to` short of the run's end, so that one read never takes long. Unreadable rows are counted as dead letters
+        with Reason.UNREADABLE and left out."""
+        ...
+
+    async def read_parked(self, integration_id: str, due_by: float, limit: int) -> tuple[Sequence[Delivery], float | None]:
+        """Parked deliveries with a retry time up to `due_by`, most overdue first, and the next retry time after those."""
+        ...
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Book how a call ended. It may become durable only with the next append: a power cut can undo it (the call is
+        then made again), a killed process cannot."""
+        ...
+
+    async def bury(self, integration_id: str, reason: Reason, message: str) -> int:
+        """Turn everything pending of the integration (log and parked) into dead letters. Returns how many. The
+        integration's lane must not run meanwhile."""
+        ...
+
+    async def forget(self, integration_id: str) -> None:
+        """Drop the lane of an integration that is gone and has nothing pending. Its counters stay."""
+        ...
+
+    async def trim(self) -> int:
+        """Delete log rows that every lane has finished with, a bounded number at a time. Returns how many."""
+        ...
+
+    async def usage(self) -> SpoolUsage:
+        """How full it is, and how old its oldest pending event."""
+        ...
+
+    async def dead_letters(self, which: DeadLetterFilter, *, after: int = 0, limit: int = 100) -> Sequence[DeadLetterRow]:
+        """Stored dead letters by id."""
+        ...
+
+    async def redrive(self, which: DeadLetterFilter) -> int:
+        """Put dead letters back on their lanes' parked tables, due now; each is booked as matched once more."""
+        ...
+
+    async def purge(self, which: DeadLetterFilter) -> int:
+        """Delete dead letters for good. They stay counted as dead-lettered."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what is outstanding and close. Safe to call twice."""
+        ...
