@@ -1,0 +1,62 @@
+# `make help` lists what there is. Needs Python 3.11 or newer, git and make; everything else is set up in .venv or, for
+# the programs that the tests drive, named by scripts/require.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTHON ?= $(shell scripts/find-python)
+READY  := $(VENV)/.ready
+IMAGE  ?= forwarder:dev
+
+PYTHON_FILES := forwarder tests bench docs
+LOCK         := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+                --no-emit-index-url --no-emit-find-links --no-header pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint fmt docs image lock clean
+
+help: ## say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with exactly what the lock names
+
+$(READY): requirements-dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found; install one or say PYTHON=/path/to/python3." >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## run everything on this machine, no AWS account needed (SECONDS=20 stops by itself)
+	$(BIN)/forwarder demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: setup ## run the whole suite (ARGS="-k spool" chooses)
+	scripts/require mosquitto promtool chromium
+	$(BIN)/pytest $(ARGS)
+
+bench: setup ## measure events per second, CPU per event and latency
+	scripts/require mosquitto
+	$(BIN)/python -m bench $(ARGS)
+
+lint: setup ## style, types, layering, and that the generated tables are current
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+fmt: setup ## mend what can be mended by itself
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+docs: setup ## write the tables of README.md anew from the code
+	$(BIN)/python docs/generate.py
+
+image: ## build the container image (IMAGE=name:tag)
+	docker build --tag $(IMAGE) .
+
+lock: setup ## resolve the dependencies anew (ARGS=--upgrade takes newer ones)
+	$(LOCK) $(ARGS) --output-file requirements.lock
+	$(LOCK) $(ARGS) --extra demo --group dev --output-file requirements-dev.lock
+
+clean: ## remove the environment and what tools left behind
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
