@@ -5,6 +5,9 @@ from typing import ClassVar, Protocol
 
 import msgspec
 
+MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
+"""A longer message is malformed. No entry that AWS takes is near it; it bounds the memory one message can claim."""
+
 
 class Message(msgspec.Struct, frozen=True, gc=False):
     """One message as it came. `topic` is in dotted form where the transport names one, else None (then the
@@ -39,8 +42,8 @@ class Intake(Protocol):
     """A stream of notifications.
 
     `run` keeps the connection alive for ever: it reconnects with backoff and jitter, logs each change once, and
-    returns or raises only when cancelled, or with IntakeError where waiting cannot help. `receive` and `subscribe` may be
-    called at any time, connected or not.
+    returns or raises only when cancelled, or with IntakeError where waiting cannot help. `receive` and `subscribe` may
+    be called at any time, connected or not.
     """
 
     name: ClassVar[str]
