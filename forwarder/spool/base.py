@@ -143,11 +143,6 @@ class SpoolUsage(msgspec.Struct, frozen=True):
     bytes_limit: int
     oldest_received_at: float | None
 
-    @property
-    def full(self) -> bool:
-        """Whether the receiver must wait for room."""
-        return self.bytes_used >= self.bytes_limit
-
 
 class Spool(Protocol):
     """The durable log. Every engine passes `tests/integration/spool_conformance.py`.
@@ -164,6 +159,11 @@ class Spool(Protocol):
         """The last sequence number that is in the log."""
         ...
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the spool is below its size limit; if not, the receiver must wait."""
+        ...
+
     async def append(self, records: Sequence[Record], tally: Tally) -> int:
         """Make the records durable and book the tally, in one transaction. Returns the first record's sequence
         number; the others follow without gaps. When it returns, a power cut loses nothing of it."""
@@ -173,14 +173,19 @@ class Spool(Protocol):
         """The lane's position; a lane that is new to the spool starts at the tail."""
         ...
 
-    async def read(self, integration_id: str, run: Run, limit: int) -> Page:
-        """The integration's deliveries within the run, at most `limit`; it may return fewer, or none, with
-        `scanned_to` short of the run's end, so that one read never takes long. Unreadable rows are counted as dead letters
-        with Reason.UNREADABLE and left out."""
+    async def lanes(self) -> Sequence[str]:
+        """All integrations that have a lane here, those without a file included."""
         ...
 
-    async def read_parked(self, integration_id: str, due_by: float, limit: int) -> tuple[Sequence[Delivery], float | None]:
-        """Parked deliveries with a retry time up to `due_by`, most overdue first, and the next retry time after those."""
+    async def read(self, integration_id: str, run: Run, limit: int) -> Page:
+        """The integration's deliveries within the run, at most `limit`; it may return fewer, or none, with
+        `scanned_to` short of the run's end, so that one read never takes long."""
+        ...
+
+    async def read_parked(
+        self, integration_id: str, due_by: float, limit: int
+    ) -> tuple[Sequence[Delivery], float | None]:
+        """Parked deliveries with a retry time up to `due_by`, most overdue first, and the retry time that follows."""
         ...
 
     async def settle(self, settlement: Settlement) -> None:
@@ -205,7 +210,9 @@ class Spool(Protocol):
         """How full it is, and how old its oldest pending event."""
         ...
 
-    async def dead_letters(self, which: DeadLetterFilter, *, after: int = 0, limit: int = 100) -> Sequence[DeadLetterRow]:
+    async def dead_letters(
+        self, which: DeadLetterFilter, *, after: int = 0, limit: int = 100
+    ) -> Sequence[DeadLetterRow]:
         """Stored dead letters by id."""
         ...
 

@@ -1,0 +1,270 @@
+"""The spool on SQLite: one file, one thread, group commit.
+
+Whatever asks to write while a commit is under way waits and is written together in the next one, so that many callers
+share one fsync. Only appended events need that fsync before anybody goes on; a settlement alone is written without it
+and reaches the disk with the next append (https://www.sqlite.org/pragma.html#pragma_synchronous).
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from forwarder.clock import Clock
+from forwarder.errors import SpoolError
+from forwarder.model import Delivery, Reason
+from forwarder.spool.base import (
+    Books,
+    DeadLetterFilter,
+    DeadLetterRow,
+    LanePosition,
+    Page,
+    Record,
+    Run,
+    Settlement,
+    SpoolUsage,
+    Tally,
+)
+from forwarder.spool.database import StateLock, open_database
+from forwarder.spool.store import CounterKey, Store, add_to_books
+
+T = TypeVar("T")
+
+CHUNK = 1_000  # rows that one maintenance transaction touches
+
+
+class Job(msgspec.Struct):
+    """One write that somebody waits for."""
+
+    write: Callable[[Store], Any]
+    durable: bool
+    done: asyncio.Future[Any]
+    result: Any = None
+    error: Exception | None = None
+
+
+class SqliteSpool:
+    """See `spool/base.py`. Constructing it opens the file; use it on one event loop.
+
+    Raises:
+        SpoolUnusableError: locked by another daemon, not writable, or of a newer version.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        max_bytes: int,
+        max_dead_letters: int,
+        dead_letter_retention: float,
+        clock: Clock,
+        observe_commit: Callable[[float], None] = lambda seconds: None,
+        executor: Executor | None = None,
+    ) -> None:
+        self._lock = StateLock(state_dir)
+        try:
+            self._store = Store(open_database(state_dir / "spool.db"))
+        except BaseException:
+            self._lock.release()
+            raise
+        self._thread = executor or ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._clock = clock
+        self._observe_commit = observe_commit
+        self._max_bytes = max_bytes
+        self._max_dead_letters = max_dead_letters
+        self._dead_letter_retention = dead_letter_retention
+        self._waiting: list[Job] = []
+        self._committing: asyncio.Future[Any] | None = None
+        self._closed = False
+        self.books: Books = self._store.books()
+        self._tail = self._store.tail
+        self._bytes_used = self._store.bytes_used()
+
+    # Group commit
+
+    def _submit(self, write: Callable[[Store], Any], *, durable: bool = False) -> "asyncio.Future[Any]":
+        if self._closed:
+            raise SpoolError("The spool is closed.")
+        job = Job(write, durable, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        if self._committing is None:
+            self._commit_waiting()
+        return job.done
+
+    def _commit_waiting(self) -> None:
+        group, self._waiting = self._waiting, []
+        self._committing = asyncio.get_running_loop().run_in_executor(self._thread, self._commit_group, group)
+        self._committing.add_done_callback(partial(self._committed, group))
+
+    def _commit_group(self, group: list[Job]) -> Counter[CounterKey]:
+        """On the spool's thread: one transaction for all, or, where that fails, one for each that can be had."""
+        try:
+            return self._commit(group)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to the caller that waits for it)
+            if len(group) == 1:
+                group[0].error = _as_spool_error(error)
+                return Counter()
+        changes: Counter[CounterKey] = Counter()
+        for job in group:
+            changes.update(self._commit_group([job]))
+        return changes
+
+    def _commit(self, group: list[Job]) -> Counter[CounterKey]:
+        store, connection = self._store, self._store.connection
+        started = time.perf_counter()
+        tail, bits = store.tail, dict(store.bits)
+        store.changes = Counter()
+        durable = any(job.durable for job in group)
+        connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in group:
+                job.result = job.write(store)
+            store.write_counters()
+            connection.execute("COMMIT")
+        except BaseException:
+            store.tail, store.bits = tail, bits
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self._bytes_used = store.bytes_used()
+        if durable:
+            self._observe_commit(time.perf_counter() - started)
+        return store.changes
+
+    def _committed(self, group: list[Job], committing: "asyncio.Future[Counter[CounterKey]]") -> None:
+        for key, value in committing.result().items():
+            add_to_books(self.books, key, value)
+        self._tail = self._store.tail
+        for job in group:
+            if job.done.done():
+                continue  # its caller was cancelled; the write stands
+            if job.error:
+                job.done.set_exception(job.error)
+            else:
+                job.done.set_result(job.result)
+        self._committing = None
+        if self._waiting:
+            self._commit_waiting()
+
+    async def _read(self, read: Callable[[Store], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, read, self._store)
+        except sqlite3.Error as error:
+            raise SpoolError(f"The spool cannot be read now: {error}.") from error
+
+    # The Spool protocol
+
+    @property
+    def tail(self) -> int:
+        """See Spool."""
+        return self._tail
+
+    @property
+    def has_room(self) -> bool:
+        """See Spool."""
+        return self._bytes_used < self._max_bytes
+
+    async def append(self, records: Sequence[Record], tally: Tally) -> int:
+        """See Spool."""
+        first: int = await self._submit(lambda store: store.append(records, tally), durable=bool(records))
+        return first
+
+    async def enlist(self, integration_id: str) -> LanePosition:
+        """See Spool."""
+        position: LanePosition = await self._submit(lambda store: store.enlist(integration_id), durable=True)
+        return position
+
+    async def lanes(self) -> Sequence[str]:
+        """See Spool."""
+        return await self._read(lambda store: list(store.bits))
+
+    async def read(self, integration_id: str, run: Run, limit: int) -> Page:
+        """See Spool."""
+        return await self._read(lambda store: store.read(integration_id, run, limit))
+
+    async def read_parked(
+        self, integration_id: str, due_by: float, limit: int
+    ) -> tuple[Sequence[Delivery], float | None]:
+        """See Spool."""
+        return await self._read(lambda store: store.read_parked(integration_id, due_by, limit))
+
+    async def settle(self, settlement: Settlement) -> None:
+        """See Spool."""
+        await self._submit(lambda store: store.settle(settlement))
+
+    async def bury(self, integration_id: str, reason: Reason, message: str) -> int:
+        """See Spool."""
+        now = self._clock.now()
+        return await self._in_chunks(
+            lambda store: store.bury(integration_id, reason, message, now, CHUNK), durable=True
+        )
+
+    async def forget(self, integration_id: str) -> None:
+        """See Spool."""
+        await self._submit(lambda store: store.forget(integration_id), durable=True)
+
+    async def trim(self) -> int:
+        """See Spool."""
+        expired = DeadLetterFilter(older_than=self._dead_letter_retention)
+        now = self._clock.now()
+        await self._submit(lambda store: store.purge(expired, now, CHUNK))
+        await self._submit(lambda store: store.bound_dead_letters(self._max_dead_letters, CHUNK))
+        trimmed: int = await self._submit(lambda store: store.trim(CHUNK))
+        return trimmed
+
+    async def usage(self) -> SpoolUsage:
+        """See Spool."""
+        oldest = await self._read(lambda store: store.oldest_received_at())
+        pending = any(lane.pending for lane in self.books.lanes.values())
+        return SpoolUsage(self._bytes_used, self._max_bytes, oldest if pending else None)
+
+    async def dead_letters(
+        self, which: DeadLetterFilter, *, after: int = 0, limit: int = 100
+    ) -> Sequence[DeadLetterRow]:
+        """See Spool."""
+        now = self._clock.now()
+        return await self._read(lambda store: store.dead_letters(which, now, after, limit))
+
+    async def redrive(self, which: DeadLetterFilter) -> int:
+        """See Spool."""
+        now = self._clock.now()
+        return await self._in_chunks(lambda store: store.redrive(which, now, CHUNK), durable=True)
+
+    async def purge(self, which: DeadLetterFilter) -> int:
+        """See Spool."""
+        now = self._clock.now()
+        return await self._in_chunks(lambda store: store.purge(which, now, CHUNK), durable=True)
+
+    async def _in_chunks(self, write: Callable[[Store], int], *, durable: bool) -> int:
+        """Repeat until nothing is left, a transaction each, so that nobody waits long behind it."""
+        total = 0
+        while (count := await self._submit(write, durable=durable)) > 0:
+            total += count
+        return total
+
+    async def close(self) -> None:
+        """See Spool."""
+        if self._closed:
+            return
+        while self._committing is not None:
+            await asyncio.wait([self._committing])
+        self._closed = True
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.connection.close)
+        self._thread.shutdown(wait=True)
+        self._lock.release()
+
+
+def _as_spool_error(error: Exception) -> Exception:
+    if not isinstance(error, sqlite3.Error):
+        return error
+    mapped = SpoolError(f"The spool cannot be written now: {error}.")
+    mapped.__cause__ = error
+    return mapped

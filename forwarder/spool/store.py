@@ -1,0 +1,380 @@
+"""All the SQL of the spool. Synchronous, and used by one thread at a time: `sqlite.py` owns the threads.
+
+Every method that writes runs inside the transaction that `SqliteSpool` has opened; none commits.
+"""
+
+import itertools
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from forwarder.errors import SpoolError
+from forwarder.model import Delivery, Notification, Reason
+from forwarder.spool.base import (
+    Books,
+    DeadLetter,
+    DeadLetterFilter,
+    DeadLetterRow,
+    IntakeBooks,
+    LaneBooks,
+    LanePosition,
+    Page,
+    Record,
+    Run,
+    Settlement,
+    Tally,
+)
+
+CounterKey = tuple[str, str, str]  # name, subject, reason ("" where there is none)
+
+MAX_LANES = 62  # bits of SQLite's signed 64-bit integer that stay positive
+SCAN_ROWS = 4_000  # rows of the log that one read may pass over, so that no read takes long
+NOTIFICATION = "received_at, time, id, topic, detail_type, detail"
+
+
+class Store:
+    """The tables behind one connection, and what is known of them in memory: the tail, the lanes' bits."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.tail = self._last_seq()
+        self.bits: dict[str, int] = dict(connection.execute("SELECT integration_id, bit FROM lanes"))
+        self.changes: Counter[CounterKey] = Counter()  # of the open transaction
+
+    def _last_seq(self) -> int:
+        # A trimmed log forgets its last number; the lanes' positions do not.
+        query = (
+            "SELECT max(seq) FROM log UNION ALL SELECT max(position) FROM lanes UNION ALL SELECT max(seq) FROM parked"
+        )
+        return max(row[0] or 0 for row in self.connection.execute(query))
+
+    # Books
+
+    def books(self) -> Books:
+        """All counters, read once at start-up."""
+        books = Books()
+        for name, subject, reason, value in self.connection.execute(
+            "SELECT name, subject, reason, value FROM counters"
+        ):
+            add_to_books(books, (name, subject, reason), value)
+        for integration_id in self.bits:
+            books.lanes.setdefault(integration_id, LaneBooks())
+        return books
+
+    def count(self, name: str, subject: str, value: int, reason: str = "") -> None:
+        """Change a counter within the open transaction."""
+        if value:
+            self.changes[name, subject, reason] += value
+
+    def write_counters(self) -> None:
+        """Put the transaction's counter changes into the table."""
+        self.connection.executemany(
+            "INSERT INTO counters (name, subject, reason, value) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET value = value + excluded.value",
+            [(*key, value) for key, value in self.changes.items()],
+        )
+
+    # The log
+
+    def append(self, records: Sequence[Record], tally: Tally) -> int:
+        """Insert the records and book them. Returns the first one's sequence number."""
+        first = self.tail + 1
+        for record in records:
+            for integration_id in record.route.integration_ids:
+                self.changes["matched", integration_id, ""] += 1
+                if integration_id not in self.bits:
+                    self.enlist(integration_id)
+        self.connection.executemany(
+            f"INSERT INTO log (seq, lanes, {NOTIFICATION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            self._rows(first, records),
+        )
+        self.tail += len(records)
+        for outcome in ("malformed", "unmatched", "matched"):
+            self.count(f"intake_{outcome}", tally.intake, getattr(tally, outcome))
+        return first
+
+    def _rows(self, first: int, records: Sequence[Record]) -> Iterator[tuple[Any, ...]]:
+        masks: dict[tuple[str, ...], int] = {}
+        for seq, record in enumerate(records, first):
+            notification, route = record.notification, record.route
+            mask = masks.get(route.integration_ids)
+            if mask is None:
+                mask = masks[route.integration_ids] = sum(1 << self.bits[name] for name in route.integration_ids)
+            yield (
+                seq,
+                mask,
+                notification.received_at,
+                notification.time,
+                notification.id,
+                notification.topic,
+                route.detail_type,
+                notification.detail,
+            )
+
+    def read(self, integration_id: str, run: Run, limit: int) -> Page:
+        """The integration's rows in the run, oldest first; stops after `limit` rows or SCAN_ROWS passed over."""
+        first, last = run[0], min(run[1], run[0] + SCAN_ROWS - 1)
+        rows = self.connection.execute(
+            f"SELECT seq, {NOTIFICATION} FROM log WHERE seq BETWEEN ? AND ? AND lanes & ? ORDER BY seq LIMIT ?",
+            (first, last, 1 << self.bits[integration_id], limit),
+        ).fetchall()
+        deliveries = [_delivery(integration_id, row[0], 0, row[1:]) for row in rows]
+        return Page(deliveries, deliveries[-1].seq if len(deliveries) == limit else last)
+
+    def first_seq(self) -> int:
+        """The oldest row still in the log, or one past the tail."""
+        row = self.connection.execute("SELECT min(seq) FROM log").fetchone()
+        return row[0] if row[0] is not None else self.tail + 1
+
+    def floor(self) -> int:
+        """Every lane has finished with all rows up to here."""
+        return min((finished_to(position) for _, position in self.positions()), default=self.tail)
+
+    def trim(self, limit: int) -> int:
+        """Delete up to `limit` rows below the floor."""
+        last = min(self.floor(), self.first_seq() + limit - 1)
+        return self.connection.execute("DELETE FROM log WHERE seq <= ?", (last,)).rowcount
+
+    # Lanes
+
+    def positions(self) -> list[tuple[str, LanePosition]]:
+        """Every lane's position."""
+        rows = self.connection.execute("SELECT integration_id, position, open_runs FROM lanes")
+        return [(name, LanePosition(position, _runs(open_runs))) for name, position, open_runs in rows]
+
+    def enlist(self, integration_id: str) -> LanePosition:
+        """Find the lane, or add it at the tail."""
+        if integration_id in self.bits:
+            row = self.connection.execute(
+                "SELECT position, open_runs FROM lanes WHERE integration_id = ?", (integration_id,)
+            ).fetchone()
+            return LanePosition(row[0], _runs(row[1]))
+        free = next((bit for bit in range(MAX_LANES) if bit not in self.bits.values()), None)
+        if free is None:
+            raise SpoolError(
+                f"The spool has no room for lane {integration_id}: {MAX_LANES} integrations still have events."
+            )
+        self.connection.execute("INSERT INTO lanes VALUES (?, ?, ?, ?)", (integration_id, free, self.tail, b"[]"))
+        self.bits[integration_id] = free
+        return LanePosition(self.tail)
+
+    def move(self, integration_id: str, position: LanePosition) -> None:
+        """Write a lane's position."""
+        self.connection.execute(
+            "UPDATE lanes SET position = ?, open_runs = ? WHERE integration_id = ?",
+            (position.position, msgspec.json.encode(position.open_runs), integration_id),
+        )
+
+    def forget(self, integration_id: str) -> None:
+        """Drop a lane."""
+        self.connection.execute("DELETE FROM lanes WHERE integration_id = ?", (integration_id,))
+        self.bits.pop(integration_id, None)
+
+    # Settling
+
+    def settle(self, settlement: Settlement) -> None:
+        """Book how one call ended."""
+        name = settlement.integration_id
+        self.move(name, settlement.position)
+        self.count("delivered", name, settlement.delivered)
+        self.count("expired", name, settlement.expired)
+        for reason, value in settlement.retried.items():
+            self.count("retried", name, value, reason)
+        self.connection.executemany(
+            "DELETE FROM parked WHERE integration_id = ? AND seq = ?", [(name, seq) for seq in settlement.unparked]
+        )
+        self.connection.executemany(
+            f"INSERT INTO parked (integration_id, seq, attempts, retry_at, reason, code, {NOTIFICATION})"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (name, p.delivery.seq, p.delivery.attempts, p.retry_at, p.reason, p.code, *_columns(p.delivery))
+                for p in settlement.parked
+            ],
+        )
+        self.insert_dead(settlement.dead)
+
+    def read_parked(self, integration_id: str, due_by: float, limit: int) -> tuple[list[Delivery], float | None]:
+        """Parked deliveries that are due, and the next retry time after them."""
+        rows = self.connection.execute(
+            f"SELECT retry_at, seq, attempts, {NOTIFICATION} FROM parked WHERE integration_id = ?"
+            " ORDER BY retry_at, seq LIMIT ?",
+            (integration_id, limit + 1),
+        ).fetchall()
+        due = [row for row in rows[:limit] if row[0] <= due_by]
+        following = rows[len(due)][0] if len(rows) > len(due) else None
+        return [_delivery(integration_id, row[1], row[2], row[3:]) for row in due], following
+
+    # Dead letters
+
+    def insert_dead(self, letters: Iterable[DeadLetter]) -> None:
+        """Store and book dead letters."""
+        for letter in letters:
+            delivery = letter.delivery
+            self.connection.execute(
+                "INSERT INTO dead_letters"
+                f" (integration_id, seq, attempts, dead_at, reason, code, message, {NOTIFICATION})"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    delivery.integration_id,
+                    delivery.seq,
+                    delivery.attempts,
+                    letter.dead_at,
+                    letter.reason,
+                    letter.code,
+                    letter.message,
+                    *_columns(delivery),
+                ),
+            )
+            self.count("dead_lettered", delivery.integration_id, 1, letter.reason)
+
+    def dead_letters(self, which: DeadLetterFilter, now: float, after: int, limit: int) -> list[DeadLetterRow]:
+        """Stored dead letters after a number, in order."""
+        clause, arguments = _where(which, now)
+        rows = self.connection.execute(
+            "SELECT number, integration_id, seq, attempts, dead_at, reason, code, message,"
+            f" {NOTIFICATION} FROM dead_letters WHERE number > ?{clause} ORDER BY number LIMIT ?",
+            (after, *arguments, limit),
+        )
+        return [
+            DeadLetterRow(
+                row[0],
+                DeadLetter(_delivery(row[1], row[2], row[3], row[8:]), Reason(row[5]), row[6], row[7], dead_at=row[4]),
+            )
+            for row in rows
+        ]
+
+    def redrive(self, which: DeadLetterFilter, now: float, limit: int) -> int:
+        """Move up to `limit` dead letters to the parked table, due now, their retention starting anew."""
+        rows = self.dead_letters(which, now, 0, limit)
+        for integration_id in {row.letter.delivery.integration_id for row in rows}:
+            self.enlist(integration_id)
+        self.connection.executemany(
+            f"INSERT INTO parked (integration_id, seq, attempts, retry_at, reason, code, {NOTIFICATION})"
+            " SELECT integration_id, ?, max(attempts, 1), ?, reason, code, ?, time, id, topic, detail_type, detail"
+            " FROM dead_letters WHERE number = ?",
+            # A place of its own in the sequence: the one it had may be in use again by a redrive of the same event.
+            [(seq, now, now, row.id) for seq, row in enumerate(rows, self.tail + 1)],
+        )
+        self.tail += len(rows)
+        self.connection.executemany("DELETE FROM dead_letters WHERE number = ?", [(row.id,) for row in rows])
+        for name, value in Counter(row.letter.delivery.integration_id for row in rows).items():
+            self.count("matched", name, value)
+        return len(rows)
+
+    def purge(self, which: DeadLetterFilter, now: float, limit: int) -> int:
+        """Delete up to `limit` dead letters."""
+        clause, arguments = _where(which, now)
+        return self.connection.execute(
+            "DELETE FROM dead_letters WHERE number IN"
+            f" (SELECT number FROM dead_letters WHERE number > 0{clause} ORDER BY number LIMIT ?)",
+            (*arguments, limit),
+        ).rowcount
+
+    def bound_dead_letters(self, keep: int, limit: int) -> int:
+        """Delete the oldest, up to `limit`, where there are more than `keep`."""
+        return self.connection.execute(
+            "DELETE FROM dead_letters WHERE number IN (SELECT number FROM dead_letters ORDER BY number LIMIT"
+            " min(?, max(0, (SELECT count(*) FROM dead_letters) - ?)))",
+            (limit, keep),
+        ).rowcount
+
+    def bury(self, integration_id: str, reason: Reason, message: str, now: float, limit: int) -> int:
+        """Turn up to `limit` pending deliveries of the integration into dead letters. 0: nothing is left."""
+        deliveries, _ = self.read_parked(integration_id, float("inf"), limit)
+        if deliveries:
+            self.connection.executemany(
+                "DELETE FROM parked WHERE integration_id = ? AND seq = ?", [(integration_id, d.seq) for d in deliveries]
+            )
+        else:
+            deliveries = self._take_from_log(integration_id, limit)
+        self.insert_dead(DeadLetter(delivery, reason, reason, message, now) for delivery in deliveries)
+        return len(deliveries)
+
+    def _take_from_log(self, integration_id: str, limit: int) -> list[Delivery]:
+        """Take the integration's next deliveries out of the log by moving its position: open runs first."""
+        here = self.enlist(integration_id)
+        runs = list(here.open_runs)
+        while runs or here.position < self.tail:
+            run = runs.pop(0) if runs else (here.position + 1, self.tail)
+            page = self.read(integration_id, run, limit)
+            if run[0] > here.position:
+                here = LanePosition(page.scanned_to, tuple(runs))
+            elif page.scanned_to < run[1]:
+                runs.insert(0, (page.scanned_to + 1, run[1]))
+            here = LanePosition(here.position, tuple(runs))
+            self.move(integration_id, here)
+            if page.deliveries:
+                return list(page.deliveries)
+        return []
+
+    # Usage
+
+    def bytes_used(self) -> int:
+        """Bytes of pages in use, free ones not counted: they are filled before the file grows."""
+        pages, free, size = (
+            self.connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
+    def oldest_received_at(self) -> float | None:
+        """Time of receipt of the oldest event that some lane has not finished."""
+        row = self.connection.execute(
+            "SELECT min(t) FROM (SELECT * FROM (SELECT received_at AS t FROM log WHERE seq > ? ORDER BY seq LIMIT 1)"
+            " UNION ALL SELECT min(received_at) FROM parked)",
+            (self.floor(),),
+        ).fetchone()
+        return row[0] if row else None
+
+
+def finished_to(position: LanePosition) -> int:
+    """The last sequence number below which a lane has nothing left to do."""
+    return min(itertools.chain((first - 1 for first, _ in position.open_runs), (position.position,)))
+
+
+def add_to_books(books: Books, key: CounterKey, value: int) -> None:
+    """Apply one counter change to the live books."""
+    name, subject, reason = key
+    if name.startswith("intake_"):
+        intake = books.intakes.setdefault(subject, IntakeBooks())
+        outcome = name.removeprefix("intake_")
+        setattr(intake, outcome, getattr(intake, outcome) + value)
+        return
+    lane = books.lanes.setdefault(subject, LaneBooks())
+    if name in ("dead_lettered", "retried"):
+        by_reason: dict[Reason, int] = getattr(lane, name)
+        by_reason[Reason(reason)] = by_reason.get(Reason(reason), 0) + value
+    else:
+        setattr(lane, name, getattr(lane, name) + value)
+
+
+def _runs(encoded: bytes) -> tuple[Run, ...]:
+    return msgspec.json.decode(encoded, type=tuple[Run, ...])
+
+
+def _delivery(integration_id: str, seq: int, attempts: int, row: Sequence[Any]) -> Delivery:
+    received_at, time, event_id, topic, detail_type, detail = row
+    return Delivery(
+        seq, Notification(event_id, topic, detail, time, received_at), integration_id, detail_type, attempts
+    )
+
+
+def _columns(delivery: Delivery) -> tuple[Any, ...]:
+    n = delivery.notification
+    return (n.received_at, n.time, n.id, n.topic, delivery.detail_type, n.detail)
+
+
+def _where(which: DeadLetterFilter, now: float) -> tuple[str, list[Any]]:
+    clauses: list[tuple[str, Any]] = []
+    if which.integration_id is not None:
+        clauses.append((" AND integration_id = ?", which.integration_id))
+    if which.reason is not None:
+        clauses.append((" AND reason = ?", which.reason))
+    if which.older_than is not None:
+        clauses.append((" AND dead_at < ?", now - which.older_than))
+    if which.ids is not None:
+        clauses.append((" AND number IN (SELECT value FROM json_each(?))", msgspec.json.encode(which.ids).decode()))
+    return "".join(clause for clause, _ in clauses), [value for _, value in clauses]
