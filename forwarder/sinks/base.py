@@ -1,9 +1,12 @@
 """What a sink is. A new one is one file beside this one and one line in `plugins.py` (or an entry point)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol
 
+import msgspec
+
 from forwarder.model import Delivery, Destination, EntryResult, Reason
+from forwarder.settings import EnvSettings
 
 
 class Sink(Protocol):
@@ -32,3 +35,55 @@ class Sink(Protocol):
     async def close(self) -> None:
         """Close connections. Safe to call twice."""
         ...
+
+
+class Credentials(Protocol):
+    """One consistent set of AWS keys. `token` is None for long-lived keys."""
+
+    @property
+    def access_key(self) -> str:
+        """The public half."""
+        ...
+
+    @property
+    def secret_key(self) -> str:
+        """The secret half."""
+        ...
+
+    @property
+    def token(self) -> str | None:
+        """The session token of temporary keys."""
+        ...
+
+
+class AwsAccess(Protocol):
+    """What a sink needs of AWS: where to call, and what to sign with. `forwarder.aws.AwsSession` is one."""
+
+    async def endpoint(self, region: str) -> str:
+        """The URL of the region's EventBridge API. Raises PutError."""
+        ...
+
+    async def credentials(self) -> Credentials:
+        """The keys to sign with now; cheap enough to ask every call. Raises PutError."""
+        ...
+
+    def ca_bundle(self) -> str | bool | None:
+        """A CA bundle's file, False to verify nothing, None for the default."""
+        ...
+
+
+class SinkContext(msgspec.Struct, frozen=True):
+    """What a sink may need of the program around it."""
+
+    aws: AwsAccess
+    max_concurrency: int  # calls that may be in flight at once in one region
+    max_bytes: int  # of one call, and so of one entry, by the sink's own formula
+
+
+class SinkPlugin(msgspec.Struct, frozen=True):
+    """What a sink's file ends with, as `PLUGIN`. `create` is given an instance of `settings`, opens no connection and
+    raises ConfigurationError where the settings cannot work."""
+
+    name: str
+    settings: type[EnvSettings]
+    create: Callable[[EnvSettings, SinkContext], Sink]
