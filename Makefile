@@ -1,15 +1,16 @@
 # `make help` lists what there is. Needs Python 3.11 or newer, git and make; everything else is set up in .venv or, for
-# the programs that the tests drive, named by scripts/require.
+# the programs that the tests drive, installed by scripts/require. PYTHON=/path/to/python3 chooses the interpreter.
 
 VENV   := .venv
 BIN    := $(VENV)/bin
-PYTHON ?= $(shell scripts/find-python)
 READY  := $(VENV)/.ready
 IMAGE  ?= forwarder:dev
 
-PYTHON_FILES := forwarder tests bench docs
 LOCK         := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-                --no-emit-index-url --no-emit-find-links --no-header pyproject.toml
+                --no-emit-index-url --no-emit-find-links --no-header $(ARGS)
+
+# Debian puts daemons where a user's PATH does not look.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench lint fmt docs image lock clean
@@ -20,8 +21,8 @@ help: ## say what can be made
 setup: $(READY) ## make .venv with exactly what the lock names
 
 $(READY): requirements-dev.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found; install one or say PYTHON=/path/to/python3." >&2; exit 1; }
-	"$(PYTHON)" -m venv $(VENV)
+	@test -n "$$PYTHON" || scripts/require python
+	"$${PYTHON:-$$(scripts/find-python)}" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -37,11 +38,13 @@ bench: setup ## measure events per second, CPU per event and latency
 	scripts/require mosquitto
 	$(BIN)/python -m bench $(ARGS)
 
-lint: setup ## style, types, layering, and that the generated tables are current
+lint: setup ## style, types, layering, scripts, Dockerfile, and that the generated tables are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck scripts/* .ci/run
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python docs/generate.py --check
 
 fmt: setup ## mend what can be mended by itself
@@ -55,8 +58,9 @@ image: ## build the container image (IMAGE=name:tag)
 	docker build --tag $(IMAGE) .
 
 lock: setup ## resolve the dependencies anew (ARGS=--upgrade takes newer ones)
-	$(LOCK) $(ARGS) --output-file requirements.lock
-	$(LOCK) $(ARGS) --extra demo --group dev --output-file requirements-dev.lock
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) --group build --output-file requirements-build.lock
+	$(LOCK) pyproject.toml --extra demo --group dev --output-file requirements-dev.lock
 
 clean: ## remove the environment and what tools left behind
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
