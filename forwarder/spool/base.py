@@ -1,8 +1,8 @@
 """What a spool is: the place where a matched notification is safe.
 
-One log, and for every integration a *position* in it: everything of that integration up to the position has been taken
-by its lane. What was taken and is not finished is kept beside it as *open runs*, so that calls may finish in any order
-and every crash leaves exact books. Entries that failed alone are *parked* with their own retry time; entries that can
+One log, and for every integration a *position* in it: all of that integration's rows up to there are finished. What was
+finished beyond it is kept beside it as runs, so that calls may finish in any order and every crash leaves exact books.
+Entries that failed alone are *parked* with their own retry time; entries that can
 never be delivered are *dead letters*.
 """
 
@@ -14,7 +14,8 @@ import msgspec
 from forwarder.model import Delivery, Notification, Reason, Route
 
 Run = tuple[int, int]
-"""First and last sequence number, both included, of a stretch of one integration's deliveries."""
+"""First and last sequence number, both included, of a stretch of the log as one integration sees it: rows for others
+within it do not matter."""
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -39,10 +40,35 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class LanePosition(msgspec.Struct, frozen=True):
-    """How far a lane has come: all up to `position` is taken; of that, `open_runs` is not finished."""
+    """How far a lane has come: all up to `position` is finished, and so are the runs in `done` beyond it.
+
+    `done` is ascending and its runs touch neither each other nor the position: it is as short as calls are in order.
+    """
 
     position: int
-    open_runs: tuple[Run, ...] = ()
+    done: tuple[Run, ...] = ()
+
+    def finish(self, run: Run) -> "LanePosition":
+        """The position once the run is finished, too."""
+        position = self.position
+        done: list[Run] = []
+        for first, last in sorted((*self.done, run)):
+            if first <= position + 1:
+                position = max(position, last)
+            elif done and first <= done[-1][1] + 1:
+                done[-1] = (done[-1][0], max(done[-1][1], last))
+            else:
+                done.append((first, last))
+        return LanePosition(position, tuple(done))
+
+    def next_gap(self, after: int, tail: int) -> Run | None:
+        """The first unfinished stretch after a sequence number, up to the tail. None where there is none."""
+        first = max(after, self.position) + 1
+        for done_first, done_last in self.done:
+            if first < done_first:
+                return (first, done_first - 1)
+            first = max(first, done_last + 1)
+        return (first, tail) if first <= tail else None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -72,10 +98,11 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """How one call ended, for every delivery in it, written in one transaction with the lane's new position."""
+    """How one call ended, for every delivery in it, written in one transaction. `finished` is its stretch of the log;
+    None where its deliveries came from the parked table."""
 
     integration_id: str
-    position: LanePosition
+    finished: Run | None
     delivered: int = 0
     expired: int = 0
     parked: Sequence[Parked] = ()

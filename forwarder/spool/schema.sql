@@ -12,12 +12,12 @@ CREATE TABLE log (
     detail      BLOB    NOT NULL
 ) STRICT;
 
--- How far each integration has come. All up to `position` is taken; of that, `open_runs` is not finished.
+-- How far each integration has come. All up to `position` is finished, and so are the `done` runs beyond it.
 CREATE TABLE lanes (
     integration_id TEXT    PRIMARY KEY,
     bit            INTEGER NOT NULL UNIQUE, -- 0 .. 61, its place in log.lanes
     position       INTEGER NOT NULL,
-    open_runs      BLOB    NOT NULL         -- JSON: [[first seq, last seq], ...]
+    done           BLOB    NOT NULL         -- JSON: [[first seq, last seq], ...]
 ) STRICT;
 
 -- Entries that failed alone. They carry their own copy: the log moves on without them.

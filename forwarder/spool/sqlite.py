@@ -119,7 +119,7 @@ class SqliteSpool:
     def _commit(self, group: list[Job]) -> Counter[CounterKey]:
         store, connection = self._store, self._store.connection
         started = time.perf_counter()
-        tail, bits = store.tail, dict(store.bits)
+        tail, bits, positions = store.tail, dict(store.bits), dict(store.positions)
         store.changes = Counter()
         durable = any(job.durable for job in group)
         connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
@@ -130,7 +130,7 @@ class SqliteSpool:
             store.write_counters()
             connection.execute("COMMIT")
         except BaseException:
-            store.tail, store.bits = tail, bits
+            store.tail, store.bits, store.positions = tail, bits, positions
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise

@@ -3,10 +3,9 @@
 Every method that writes runs inside the transaction that `SqliteSpool` has opened; none commits.
 """
 
-import itertools
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -32,16 +31,21 @@ CounterKey = tuple[str, str, str]  # name, subject, reason ("" where there is no
 
 MAX_LANES = 62  # bits of SQLite's signed 64-bit integer that stay positive
 SCAN_ROWS = 4_000  # rows of the log that one read may pass over, so that no read takes long
+PAGE_BYTES = 2 << 20  # of details that one read may return, so that memory does not depend on their size
 NOTIFICATION = "received_at, time, id, topic, detail_type, detail"
 
 
 class Store:
-    """The tables behind one connection, and what is known of them in memory: the tail, the lanes' bits."""
+    """The tables behind one connection, and what is known in memory: the tail, the lanes' bits and positions."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.tail = self._last_seq()
         self.bits: dict[str, int] = dict(connection.execute("SELECT integration_id, bit FROM lanes"))
+        self.positions: dict[str, LanePosition] = {
+            name: LanePosition(position, msgspec.json.decode(done, type=tuple[Run, ...]))
+            for name, position, done in connection.execute("SELECT integration_id, position, done FROM lanes")
+        }
         self.changes: Counter[CounterKey] = Counter()  # of the open transaction
 
     def _last_seq(self) -> int:
@@ -82,47 +86,46 @@ class Store:
     def append(self, records: Sequence[Record], tally: Tally) -> int:
         """Insert the records and book them. Returns the first one's sequence number."""
         first = self.tail + 1
-        for record in records:
-            for integration_id in record.route.integration_ids:
-                self.changes["matched", integration_id, ""] += 1
-                if integration_id not in self.bits:
-                    self.enlist(integration_id)
+        rows = []
+        masks: dict[tuple[str, ...], int] = {}
+        matched: Counter[tuple[str, ...]] = Counter()
+        for seq, record in enumerate(records, first):
+            n, route = record.notification, record.route
+            names = route.integration_ids
+            if names not in masks:
+                masks[names] = sum(1 << self._bit(name) for name in names)
+            matched[names] += 1
+            rows.append((seq, masks[names], n.received_at, n.time, n.id, n.topic, route.detail_type, n.detail))
         self.connection.executemany(
-            f"INSERT INTO log (seq, lanes, {NOTIFICATION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            self._rows(first, records),
+            f"INSERT INTO log (seq, lanes, {NOTIFICATION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
         )
-        self.tail += len(records)
+        self.tail += len(rows)
+        for names, value in matched.items():
+            for name in names:
+                self.count("matched", name, value)
         for outcome in ("malformed", "unmatched", "matched"):
             self.count(f"intake_{outcome}", tally.intake, getattr(tally, outcome))
         return first
 
-    def _rows(self, first: int, records: Sequence[Record]) -> Iterator[tuple[Any, ...]]:
-        masks: dict[tuple[str, ...], int] = {}
-        for seq, record in enumerate(records, first):
-            notification, route = record.notification, record.route
-            mask = masks.get(route.integration_ids)
-            if mask is None:
-                mask = masks[route.integration_ids] = sum(1 << self.bits[name] for name in route.integration_ids)
-            yield (
-                seq,
-                mask,
-                notification.received_at,
-                notification.time,
-                notification.id,
-                notification.topic,
-                route.detail_type,
-                notification.detail,
-            )
+    def _bit(self, integration_id: str) -> int:
+        self.enlist(integration_id)
+        return self.bits[integration_id]
 
     def read(self, integration_id: str, run: Run, limit: int) -> Page:
-        """The integration's rows in the run, oldest first; stops after `limit` rows or SCAN_ROWS passed over."""
+        """The integration's rows in the run, oldest first; stops early at `limit`, PAGE_BYTES or SCAN_ROWS."""
         first, last = run[0], min(run[1], run[0] + SCAN_ROWS - 1)
         rows = self.connection.execute(
-            f"SELECT seq, {NOTIFICATION} FROM log WHERE seq BETWEEN ? AND ? AND lanes & ? ORDER BY seq LIMIT ?",
-            (first, last, 1 << self.bits[integration_id], limit),
-        ).fetchall()
-        deliveries = [_delivery(integration_id, row[0], 0, row[1:]) for row in rows]
-        return Page(deliveries, deliveries[-1].seq if len(deliveries) == limit else last)
+            f"SELECT seq, {NOTIFICATION} FROM log WHERE seq BETWEEN ? AND ? AND lanes & ? ORDER BY seq",
+            (first, last, 1 << self.bits[integration_id]),
+        )
+        deliveries: list[Delivery] = []
+        size = 0
+        for row in rows:
+            deliveries.append(_delivery(integration_id, row[0], 0, row[1:]))
+            size += len(row[-1])
+            if len(deliveries) == limit or size >= PAGE_BYTES:
+                return Page(deliveries, row[0])
+        return Page(deliveries, last)
 
     def first_seq(self) -> int:
         """The oldest row still in the log, or one past the tail."""
@@ -131,7 +134,7 @@ class Store:
 
     def floor(self) -> int:
         """Every lane has finished with all rows up to here."""
-        return min((finished_to(position) for _, position in self.positions()), default=self.tail)
+        return min((lane.position for lane in self.positions.values()), default=self.tail)
 
     def trim(self, limit: int) -> int:
         """Delete up to `limit` rows below the floor."""
@@ -140,45 +143,41 @@ class Store:
 
     # Lanes
 
-    def positions(self) -> list[tuple[str, LanePosition]]:
-        """Every lane's position."""
-        rows = self.connection.execute("SELECT integration_id, position, open_runs FROM lanes")
-        return [(name, LanePosition(position, _runs(open_runs))) for name, position, open_runs in rows]
-
     def enlist(self, integration_id: str) -> LanePosition:
         """Find the lane, or add it at the tail."""
-        if integration_id in self.bits:
-            row = self.connection.execute(
-                "SELECT position, open_runs FROM lanes WHERE integration_id = ?", (integration_id,)
-            ).fetchone()
-            return LanePosition(row[0], _runs(row[1]))
+        if integration_id in self.positions:
+            return self.positions[integration_id]
         free = next((bit for bit in range(MAX_LANES) if bit not in self.bits.values()), None)
         if free is None:
             raise SpoolError(
-                f"The spool has no room for lane {integration_id}: {MAX_LANES} integrations still have events."
+                f"The spool has no room for lane {integration_id}: {MAX_LANES} integrations still have events in it."
             )
         self.connection.execute("INSERT INTO lanes VALUES (?, ?, ?, ?)", (integration_id, free, self.tail, b"[]"))
         self.bits[integration_id] = free
-        return LanePosition(self.tail)
+        self.positions[integration_id] = LanePosition(self.tail)
+        return self.positions[integration_id]
 
-    def move(self, integration_id: str, position: LanePosition) -> None:
-        """Write a lane's position."""
+    def finish(self, integration_id: str, run: Run) -> None:
+        """Move a lane's position over a stretch that is finished."""
+        here = self.positions[integration_id] = self.enlist(integration_id).finish(run)
         self.connection.execute(
-            "UPDATE lanes SET position = ?, open_runs = ? WHERE integration_id = ?",
-            (position.position, msgspec.json.encode(position.open_runs), integration_id),
+            "UPDATE lanes SET position = ?, done = ? WHERE integration_id = ?",
+            (here.position, msgspec.json.encode(here.done), integration_id),
         )
 
     def forget(self, integration_id: str) -> None:
         """Drop a lane."""
         self.connection.execute("DELETE FROM lanes WHERE integration_id = ?", (integration_id,))
         self.bits.pop(integration_id, None)
+        self.positions.pop(integration_id, None)
 
     # Settling
 
     def settle(self, settlement: Settlement) -> None:
         """Book how one call ended."""
         name = settlement.integration_id
-        self.move(name, settlement.position)
+        if settlement.finished:
+            self.finish(name, settlement.finished)
         self.count("delivered", name, settlement.delivered)
         self.count("expired", name, settlement.expired)
         for reason, value in settlement.retried.items():
@@ -294,18 +293,10 @@ class Store:
         return len(deliveries)
 
     def _take_from_log(self, integration_id: str, limit: int) -> list[Delivery]:
-        """Take the integration's next deliveries out of the log by moving its position: open runs first."""
-        here = self.enlist(integration_id)
-        runs = list(here.open_runs)
-        while runs or here.position < self.tail:
-            run = runs.pop(0) if runs else (here.position + 1, self.tail)
-            page = self.read(integration_id, run, limit)
-            if run[0] > here.position:
-                here = LanePosition(page.scanned_to, tuple(runs))
-            elif page.scanned_to < run[1]:
-                runs.insert(0, (page.scanned_to + 1, run[1]))
-            here = LanePosition(here.position, tuple(runs))
-            self.move(integration_id, here)
+        """Take the integration's next deliveries out of the log by moving its position over them."""
+        while gap := self.enlist(integration_id).next_gap(0, self.tail):
+            page = self.read(integration_id, gap, limit)
+            self.finish(integration_id, (gap[0], page.scanned_to))
             if page.deliveries:
                 return list(page.deliveries)
         return []
@@ -330,11 +321,6 @@ class Store:
         return row[0] if row else None
 
 
-def finished_to(position: LanePosition) -> int:
-    """The last sequence number below which a lane has nothing left to do."""
-    return min(itertools.chain((first - 1 for first, _ in position.open_runs), (position.position,)))
-
-
 def add_to_books(books: Books, key: CounterKey, value: int) -> None:
     """Apply one counter change to the live books."""
     name, subject, reason = key
@@ -349,10 +335,6 @@ def add_to_books(books: Books, key: CounterKey, value: int) -> None:
         by_reason[Reason(reason)] = by_reason.get(Reason(reason), 0) + value
     else:
         setattr(lane, name, getattr(lane, name) + value)
-
-
-def _runs(encoded: bytes) -> tuple[Run, ...]:
-    return msgspec.json.decode(encoded, type=tuple[Run, ...])
 
 
 def _delivery(integration_id: str, seq: int, attempts: int, row: Sequence[Any]) -> Delivery:
