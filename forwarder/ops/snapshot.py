@@ -1,4 +1,4 @@
-"""What the daemon says of itself at one moment: the one source of /metrics, /readyz, /api/status and `forwarder status`.
+"""What the daemon says of itself at one moment: the source of /metrics, /readyz, /api/status and `forwarder status`.
 
 The loops hand out their part as one of these values; `app.py` puts them together. Times are epoch seconds.
 """
