@@ -1,9 +1,11 @@
 """What an intake is. A new one is one file beside this one and one line in `plugins.py` (or an entry point)."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
+
+from forwarder.settings import EnvSettings
 
 MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 """A longer message is malformed. No entry that AWS takes is near it; it bounds the memory one message can claim."""
@@ -78,3 +80,14 @@ class Intake(Protocol):
     async def close(self) -> None:
         """Give the stream back in order (say goodbye, keep a persistent session). Safe to call twice."""
         ...
+
+
+class IntakePlugin(msgspec.Struct, frozen=True):
+    """What an intake's file ends with: `PLUGIN = IntakePlugin("name", ItsSettings, ItsIntake)`.
+
+    `create` is called inside the running event loop with an instance of `settings`; it opens nothing.
+    """
+
+    name: str
+    settings: type[EnvSettings]
+    create: Callable[[Any], Intake]  # Any: the instance is of `settings`, which each plug-in narrows

@@ -90,13 +90,15 @@ def decode(message: Message, received_at: float, event_id: bool) -> Notification
         if topic is None or not _TOPIC.fullmatch(topic):
             return _bad_topic(topic)
         digest = blake2b(topic.encode() + b"\0" + payload, digest_size=16).hexdigest()
-        timestamp = bytes(envelope.timestamp)
         detail = payload.rstrip(_WHITESPACE)
         if event_id:
             detail = _with_event_id(detail, bytes(envelope.metadata), digest)
-        if not timestamp:
+        timestamp = bytes(envelope.timestamp)
+        if timestamp:
+            time = _event_time(timestamp)
+        else:
+            time = None
             detail = _insert(detail, len(detail) - 1, b'"timestamp":"%b"' % _iso(received_at))
-        time = _event_time(timestamp)
     except _MalformedError as error:
         return error.malformed
     except UnicodeDecodeError as error:
@@ -148,7 +150,7 @@ def _event_time(timestamp: bytes) -> int | None:
     if timestamp[:1] not in b'"-0123456789':
         return None
     try:
-        value = msgspec.json.decode(timestamp) if timestamp else None
+        value = msgspec.json.decode(timestamp)
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)
             seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
@@ -190,12 +192,26 @@ def _has_event_id(metadata: bytes) -> bool:
 
 
 def _offset_of_metadata(detail: bytes, metadata: bytes) -> int:
-    """Where the value of the last `metadata` key starts. If its text occurs once, that is it."""
-    first = detail.find(metadata)
-    if first == detail.rfind(metadata):
-        return first
+    """Where the value of the last top-level `metadata` key starts."""
+    start = detail.rfind(metadata)
+    if _is_top_level_metadata(detail, start, start + len(metadata)) or detail.find(metadata) == start:
+        return start
     *_, last = (start for key, start, _ in _members(detail) if key == "metadata")
     return detail.index(b"{", last)
+
+
+def _is_top_level_metadata(detail: bytes, start: int, end: int) -> bool:
+    """Whether the object at start:end is provably the value of a top-level `metadata` key, seen from its end alone.
+
+    It is the value of a `metadata` key if `"metadata":` stands before it, and a comma or a brace before that: in valid
+    JSON that quote can neither be escaped nor close a string. And it is at the top level if only one closing bracket
+    follows: there are at least as many as levels are open, wherever else they may stand.
+    """
+    key = detail.rfind(b'"metadata"', 0, start)
+    if key < 0 or detail[key + 10 : start].strip(_WHITESPACE) != b":":
+        return False
+    before, after = detail[:key].rstrip(_WHITESPACE), detail[end:]
+    return before.endswith((b",", b"{")) and after.count(b"}") == 1 and b"]" not in after
 
 
 def _members(text: bytes) -> Iterator[tuple[str, int, int]]:
@@ -211,8 +227,13 @@ def _members(text: bytes) -> Iterator[tuple[str, int, int]]:
             case 0x3A if depth == 1:  # :
                 key, start = last_string, token.end()
             case 0x2C if depth == 1:  # ,
-                yield json.loads(key), start, token.start()
+                yield _text(key), start, token.start()
             case 0x7D | 0x5D:  # } ]
                 depth -= 1
                 if depth == 0 and key:
-                    yield json.loads(key), start, token.start()
+                    yield _text(key), start, token.start()
+
+
+def _text(string: bytes) -> str:
+    text: str = json.loads(string) if b"\\" in string else string[1:-1].decode()
+    return text
