@@ -102,7 +102,7 @@ def _delivery_fault(delivery: Delivery) -> str | None:
     if not detail_type:
         return "the detail-type is empty"
     if len(detail_type) > MAX_DETAIL_TYPE_CHARACTERS:
-        return f"the detail-type {detail_type!r} has {len(detail_type)} characters; {MAX_DETAIL_TYPE_CHARACTERS} are allowed"
+        return f"the detail-type has over {MAX_DETAIL_TYPE_CHARACTERS} characters ({len(detail_type)}): {detail_type}"
     if not 0 <= notification.time <= LATEST_TIME:
         return f"the time {notification.time} is not in the years 1970 to 9999 (epoch seconds)"
     return _detail_fault(notification.detail)
