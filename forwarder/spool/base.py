@@ -17,6 +17,9 @@ Run = tuple[int, int]
 """First and last sequence number, both included, of a stretch of the log as one integration sees it: rows for others
 within it do not matter."""
 
+END = (1 << 63) - 1
+"""The largest sequence number there can be."""
+
 
 class Tally(msgspec.Struct, frozen=True):
     """What became of the messages of one intake batch. received = malformed + unmatched + matched."""
@@ -61,18 +64,19 @@ class LanePosition(msgspec.Struct, frozen=True):
                 done.append((first, last))
         return LanePosition(position, tuple(done))
 
-    def next_gap(self, after: int, tail: int) -> Run | None:
-        """The first unfinished stretch after a sequence number, up to the tail. None where there is none."""
+    def next_gap(self, after: int) -> Run:
+        """The first unfinished stretch after a sequence number. The last one has no end: it goes to END."""
         first = max(after, self.position) + 1
         for done_first, done_last in self.done:
             if first < done_first:
                 return (first, done_first - 1)
             first = max(first, done_last + 1)
-        return (first, tail) if first <= tail else None
+        return (first, END)
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Deliveries read from the log, oldest first. The log holds no others of this integration up to `scanned_to`."""
+    """Deliveries read from the log, oldest first. The log holds no others of this integration in the run that was asked
+    for, up to `scanned_to`."""
 
     deliveries: Sequence[Delivery]
     scanned_to: int
@@ -205,8 +209,8 @@ class Spool(Protocol):
         ...
 
     async def read(self, integration_id: str, run: Run, limit: int) -> Page:
-        """The integration's deliveries within the run, at most `limit`; it may return fewer, or none, with
-        `scanned_to` short of the run's end, so that one read never takes long."""
+        """The integration's deliveries within the run, at most `limit`. It may return fewer, or none, with `scanned_to`
+        short of the run's end: at the tail of the log, or so that one read never takes long."""
         ...
 
     async def read_parked(

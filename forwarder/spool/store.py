@@ -113,7 +113,7 @@ class Store:
 
     def read(self, integration_id: str, run: Run, limit: int) -> Page:
         """The integration's rows in the run, oldest first; stops early at `limit`, PAGE_BYTES or SCAN_ROWS."""
-        first, last = run[0], min(run[1], run[0] + SCAN_ROWS - 1)
+        first, last = run[0], min(run[1], run[0] + SCAN_ROWS - 1, self.tail)
         rows = self.connection.execute(
             f"SELECT seq, {NOTIFICATION} FROM log WHERE seq BETWEEN ? AND ? AND lanes & ? ORDER BY seq",
             (first, last, 1 << self.bits[integration_id]),
@@ -125,7 +125,7 @@ class Store:
             size += len(row[-1])
             if len(deliveries) == limit or size >= PAGE_BYTES:
                 return Page(deliveries, row[0])
-        return Page(deliveries, last)
+        return Page(deliveries, max(last, first - 1))
 
     def first_seq(self) -> int:
         """The oldest row still in the log, or one past the tail."""
@@ -294,7 +294,7 @@ class Store:
 
     def _take_from_log(self, integration_id: str, limit: int) -> list[Delivery]:
         """Take the integration's next deliveries out of the log by moving its position over them."""
-        while gap := self.enlist(integration_id).next_gap(0, self.tail):
+        while (gap := self.enlist(integration_id).next_gap(0))[0] <= self.tail:
             page = self.read(integration_id, gap, limit)
             self.finish(integration_id, (gap[0], page.scanned_to))
             if page.deliveries:

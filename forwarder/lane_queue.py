@@ -1,0 +1,186 @@
+"""What one integration has to send, in order: from memory while its lane keeps up, from the log when it is behind.
+
+The lane takes *calls* from here and brings back those that have to be made again. A call that came from the log covers
+a stretch of it; the stretches of all calls taken tile the log, so finishing them in any order adds up.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from forwarder.model import Delivery, Reason
+from forwarder.rules.batching import CallLimits, pack
+from forwarder.spool.base import END, LanePosition, Run, Spool
+
+BUFFER_ENTRIES = 2_000
+BUFFER_BYTES = 4 << 20
+PAGE_ENTRIES = 500
+PARKED_ENTRIES = 200
+
+
+class Call(msgspec.Struct):
+    """Some deliveries on their way, and what was sorted out when they were taken."""
+
+    send: list[Delivery]
+    expired: list[Delivery]
+    faulty: list[tuple[Delivery, Reason, str]]
+    stretch: Run | None
+    """The part of the log that is finished with this call; None where it came from the parked table."""
+
+    @property
+    def parked(self) -> Sequence[int]:
+        """The sequence numbers that this call took from the parked table."""
+        if self.stretch is not None:
+            return ()
+        return [d.seq for d in (*self.send, *self.expired, *(d for d, _, _ in self.faulty))]
+
+    def halves(self) -> tuple["Call", "Call"]:
+        """Two calls that together are this one; what needs no sending stays with the first."""
+        middle = len(self.send) // 2
+        left, right = self.send[:middle], self.send[middle:]
+        if self.stretch is None:
+            return Call(left, self.expired, self.faulty, None), Call(right, [], [], None)
+        border = left[-1].seq
+        first = Call(left, self.expired, self.faulty, (self.stretch[0], border))
+        return first, Call(right, [], [], (border + 1, self.stretch[1]))
+
+
+class LaneQueue:
+    """See above. Call `open` first; `take` and `put_back` never wait."""
+
+    def __init__(self, integration_id: str, spool: Spool, *, limits: CallLimits, retention: float) -> None:
+        self._id = integration_id
+        self._spool = spool
+        self._limits = limits
+        self._retention = retention  # seconds
+        self._start = LanePosition(END)
+        self._read_to = END
+        self._taken_to = END
+        self._fresh: deque[Delivery] = deque()  # from the log, in order
+        self._fresh_bytes = 0
+        self._due: deque[Delivery] = deque()  # from the parked table
+        self._parked_out = 0  # how many of those are not settled
+        self._parked_at: float | None = None  # the next retry time in the table
+        self._again: deque[Call] = deque()
+
+    async def open(self) -> None:
+        """Find the lane's place in the log and its parked entries. Raises SpoolError."""
+        self._start = await self._spool.enlist(self._id)
+        self._read_to = self._taken_to = self._start.position
+        _, self._parked_at = await self._spool.read_parked(self._id, float("-inf"), 1)
+
+    # Filling
+
+    def offer(self, first: int, last: int, deliveries: Iterable[Delivery]) -> None:
+        """Take what was just appended as rows `first` to `last`, unless the lane is behind: then it reads the log."""
+        if self._read_to == first - 1 and self._has_room():
+            self._add(deliveries, last)
+
+    def _has_room(self) -> bool:
+        return len(self._fresh) < BUFFER_ENTRIES and self._fresh_bytes < BUFFER_BYTES
+
+    def _add(self, deliveries: Iterable[Delivery], read_to: int) -> None:
+        for delivery in deliveries:
+            self._fresh.append(delivery)
+            self._fresh_bytes += len(delivery.notification.detail)
+        self._read_to = read_to
+
+    async def refill(self, now: float) -> None:
+        """Read the log while the lane is behind, and the parked entries that are due. Raises SpoolError."""
+        if self._parked_at is not None and self._parked_at <= now and not self._parked_out:
+            self._parked_at = None  # a call settled meanwhile may note an earlier one
+            due, following = await self._spool.read_parked(self._id, now, PARKED_ENTRIES)
+            self._due.extend(due)
+            self._parked_out = len(due)
+            self.note_parked(following)
+        while self._read_to < self._spool.tail and len(self._fresh) < PAGE_ENTRIES and self._has_room():
+            # To wherever the log ends when the spool gets round to it: else a busy lane would never quite catch up.
+            page = await self._spool.read(self._id, self._start.next_gap(self._read_to), PAGE_ENTRIES)
+            self._add(page.deliveries, page.scanned_to)
+
+    def note_parked(self, retry_at: float | None) -> None:
+        """Know of an entry in the parked table that will be due then (epoch seconds)."""
+        if retry_at is not None:
+            self._parked_at = retry_at if self._parked_at is None else min(self._parked_at, retry_at)
+
+    def settled(self, call: Call) -> None:
+        """The call's outcome is booked."""
+        self._parked_out -= len(call.parked)
+
+    # Taking
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries in memory that no call has taken, those of calls to be made again included."""
+        return len(self._fresh) + len(self._due) + sum(len(call.send) for call in self._again)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether nothing is left to take, in memory or in the log. Parked entries wait for their time."""
+        return not (self._again or self._due or self._fresh) and self._read_to >= self._spool.tail
+
+    def full(self) -> bool:
+        """Whether a call would be full, or must be made again: there is nothing to wait for."""
+        return (
+            bool(self._again or self._due)
+            or len(self._fresh) >= self._limits.max_entries
+            or self._fresh_bytes >= self._limits.max_bytes
+        )
+
+    def oldest(self) -> float | None:
+        """Time of receipt of the first delivery that waits in memory for its first try."""
+        return self._fresh[0].notification.received_at if self._fresh else None
+
+    def next_expiry(self) -> float | None:
+        """When (epoch seconds) the next delivery that waits in memory will have waited too long."""
+        heads = [call.send[0] for call in self._again] + [queue[0] for queue in (self._due, self._fresh) if queue]
+        received = [delivery.notification.received_at for delivery in heads]
+        return min(received) + self._retention if received else None
+
+    def next_parked(self) -> float | None:
+        """When the next parked entry is due, unless those that were due are still out."""
+        return None if self._parked_out else self._parked_at
+
+    def take(
+        self,
+        now: float,
+        *,
+        size: Callable[[Delivery], int],
+        fault: Callable[[Delivery], tuple[Reason, str] | None],
+        sending: bool = True,
+    ) -> Call | None:
+        """The next call: one to be made again, else parked entries, else new ones. None where there is nothing.
+
+        With `sending` False only what has expired or can never be sent is taken.
+        """
+        limits = self._limits if sending else msgspec.structs.replace(self._limits, max_entries=0)
+        expired_before = now - self._retention
+        if self._again:
+            return self._take_again(expired_before, sending=sending)
+        queue = self._due or self._fresh
+        packed = pack(queue, limits, expired_before=expired_before, size=size, fault=fault)
+        taken = [queue.popleft() for _ in range(packed.taken)]
+        if queue is self._due:
+            return Call(packed.send, packed.expired, packed.faulty, None) if taken else None
+        self._fresh_bytes -= sum(len(delivery.notification.detail) for delivery in taken)
+        # With nothing left in memory the stretch goes as far as was read: what lies beyond is for other lanes.
+        last = self._read_to if not self._fresh else taken[-1].seq if taken else self._taken_to
+        if last == self._taken_to:
+            return None
+        stretch, self._taken_to = (self._taken_to + 1, last), last
+        return Call(packed.send, packed.expired, packed.faulty, stretch)
+
+    def _take_again(self, expired_before: float, *, sending: bool) -> Call | None:
+        call = self._again.popleft()
+        fresh = [d for d in call.send if d.notification.received_at >= expired_before]
+        expired = [d for d in call.send if d.notification.received_at < expired_before]
+        call = Call(fresh, [*call.expired, *expired], call.faulty, call.stretch)
+        if call.send and not sending:
+            self._again.appendleft(call)
+            return None
+        return call
+
+    def put_back(self, *calls: Call) -> None:
+        """Have these calls made again, as they are, before anything else."""
+        self._again.extend(calls)
