@@ -1,0 +1,109 @@
+"""The lifecycle record: which event source exists for which integration, and where each integration stands.
+
+One small JSON file, written whole: to a temporary file, synced, renamed, the directory synced. It changes only when an
+integration's standing does, and it is all that keeps a source in AWS from being forgotten.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from forwarder.errors import ForwarderError
+from forwarder.rules.lifecycle import Recorded
+
+SCHEMA_VERSION = 1
+MAX_INTEGRATIONS = 1000
+"""Ten can be active; the rest are those whose files are gone and which nobody deleted."""
+
+_log = structlog.get_logger(__name__)
+
+
+class RecordError(ForwarderError):
+    """The record cannot be read or written now."""
+
+
+class _File(msgspec.Struct, frozen=True):
+    schema_version: int
+    integrations: dict[str, Recorded]
+
+
+class _Version(msgspec.Struct, frozen=True):
+    schema_version: int
+
+
+class LifecycleRecord:
+    """The record in the file at `path`. Its methods block; the caller keeps them off the event loop."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> dict[str, Recorded]:
+        """What was saved last; nothing where there is no file yet.
+
+        A file that is no record is moved aside and reported: the integrations are then activated as if they were new,
+        which finds their sources and deletes none.
+
+        Raises:
+            RecordError: it cannot be read, or a newer version of this program wrote it.
+        """
+        try:
+            raw = self.path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise RecordError(f"cannot read the lifecycle record: {error}") from error
+        try:
+            version = msgspec.json.decode(raw, type=_Version).schema_version
+            if version <= SCHEMA_VERSION:
+                return msgspec.json.decode(raw, type=_File).integrations
+        except msgspec.MsgspecError as error:
+            self._quarantine(error)
+            return {}
+        raise RecordError(
+            f"{self.path} was written by a newer version of this program (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}); run that version, or move the file away"
+        )
+
+    def _quarantine(self, error: Exception) -> None:
+        aside = self.path.with_name(f"{self.path.name}.corrupt-{time.time_ns()}")
+        try:
+            self.path.rename(aside)
+        except OSError as trouble:
+            raise RecordError(f"{self.path} is unreadable ({error}) and cannot be moved aside: {trouble}") from trouble
+        _log.error(
+            "lifecycle_record_quarantined",
+            path=str(self.path),
+            moved_to=str(aside),
+            error=str(error),
+            hint="nothing is deleted in AWS; sources that no enabled integration uses must be deleted by hand",
+        )
+
+    def save(self, integrations: Mapping[str, Recorded]) -> None:
+        """Make this the record. When it returns a power cut does not undo it.
+
+        Raises:
+            RecordError: it has not happened; what was saved before is still there.
+        """
+        if len(integrations) > MAX_INTEGRATIONS:
+            message = f"{self.path} holds {len(integrations)} integrations; delete those whose files are gone"
+            raise RecordError(f"{message} (at most {MAX_INTEGRATIONS})")
+        raw = msgspec.json.format(msgspec.json.encode(_File(SCHEMA_VERSION, dict(integrations))))
+        temporary = self.path.with_name(f"{self.path.name}.new")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self.path)
+            directory = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise RecordError(f"cannot write the lifecycle record: {error}") from error
