@@ -6,8 +6,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 IMAGE  ?= forwarder:dev
 
-LOCK         := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-                --no-emit-index-url --no-emit-find-links --no-header $(ARGS)
+LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+          --no-emit-index-url --no-emit-find-links --no-header $(ARGS)
 
 # Debian puts daemons where a user's PATH does not look.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
