@@ -5,45 +5,19 @@ a stretch of it; the stretches of all calls taken tile the log, so finishing the
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import msgspec
 
+from forwarder.calls import Call
 from forwarder.model import Delivery, Reason
 from forwarder.rules.batching import CallLimits, pack
-from forwarder.spool.base import END, LanePosition, Run, Spool
+from forwarder.spool.base import END, LanePosition, Spool
 
 BUFFER_ENTRIES = 2_000
 BUFFER_BYTES = 4 << 20
 PAGE_ENTRIES = 500
 PARKED_ENTRIES = 200
-
-
-class Call(msgspec.Struct):
-    """Some deliveries on their way, and what was sorted out when they were taken."""
-
-    send: list[Delivery]
-    expired: list[Delivery]
-    faulty: list[tuple[Delivery, Reason, str]]
-    stretch: Run | None
-    """The part of the log that is finished with this call; None where it came from the parked table."""
-
-    @property
-    def parked(self) -> Sequence[int]:
-        """The sequence numbers that this call took from the parked table."""
-        if self.stretch is not None:
-            return ()
-        return [d.seq for d in (*self.send, *self.expired, *(d for d, _, _ in self.faulty))]
-
-    def halves(self) -> tuple["Call", "Call"]:
-        """Two calls that together are this one; what needs no sending stays with the first."""
-        middle = len(self.send) // 2
-        left, right = self.send[:middle], self.send[middle:]
-        if self.stretch is None:
-            return Call(left, self.expired, self.faulty, None), Call(right, [], [], None)
-        border = left[-1].seq
-        first = Call(left, self.expired, self.faulty, (self.stretch[0], border))
-        return first, Call(right, [], [], (border + 1, self.stretch[1]))
 
 
 class LaneQueue:
@@ -116,9 +90,9 @@ class LaneQueue:
         return len(self._fresh) + len(self._due) + sum(len(call.send) for call in self._again)
 
     @property
-    def caught_up(self) -> bool:
-        """Whether nothing is left to take, in memory or in the log. Parked entries wait for their time."""
-        return not (self._again or self._due or self._fresh) and self._read_to >= self._spool.tail
+    def finished(self) -> bool:
+        """Whether all deliveries have been taken, those in the log and the parked ones included."""
+        return not (self.waiting or self._parked_out) and self._parked_at is None and self._read_to >= self._spool.tail
 
     def full(self) -> bool:
         """Whether a call would be full, or must be made again: there is nothing to wait for."""

@@ -63,6 +63,11 @@ class RegionGate:
         self._in_flight[lane] -= 1
         self._admit()
 
+    def withdraw(self, lane: str) -> None:
+        """Give a turn back unused."""
+        self._in_flight[lane] -= 1
+        self._admit()
+
     def view(self) -> RegionView:
         """The region's numbers now."""
         return RegionView(int(self._limit), self._in_flight.total(), self._throttles, self._waited)

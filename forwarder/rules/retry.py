@@ -84,7 +84,7 @@ class Park(msgspec.Struct, frozen=True):
 
 
 class Bury(msgspec.Struct, frozen=True):
-    """Dead-letter what was asked about. With Reason.SOURCE_GONE the integration has to be told, too."""
+    """Dead-letter what was asked about."""
 
     reason: Reason
 
@@ -122,11 +122,14 @@ def call_reason(code: str, status: int) -> Reason:
 
 
 def decide_entry(result: EntryResult) -> Accept | Park | Bury:
-    """What becomes of one entry of a call that went through."""
+    """What becomes of one entry of a call that went through.
+
+    An entry for a source that is gone is kept: the source can be created again, and then the entry is good.
+    """
     if result.verdict is Verdict.ACCEPTED:
         return Accept()
     if result.verdict is Verdict.PERMANENT:
-        return Bury(Reason.SOURCE_GONE if result.error_code == _SOURCE_GONE_CODE else Reason.REFUSED)
+        return Park(Reason.SOURCE_GONE) if result.error_code == _SOURCE_GONE_CODE else Bury(Reason.REFUSED)
     return Park(Reason.ENTRY_THROTTLED if result.error_code in THROTTLE_CODES else Reason.ENTRY_INTERNAL)
 
 

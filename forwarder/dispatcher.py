@@ -1,0 +1,123 @@
+"""Loop 2: spool -> batch -> sink -> settle, one lane per integration; and the spool's housekeeping."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+
+from forwarder.errors import SpoolError
+from forwarder.lane import Lane, LaneContext
+from forwarder.lane_queue import LaneQueue
+from forwarder.model import Delivery, IntegrationStatus
+from forwarder.ops.snapshot import LaneView
+from forwarder.rules.batching import CallLimits
+from forwarder.spool.base import Record
+
+log = structlog.get_logger()
+
+HOUSEKEEPING_SECONDS = 1.0
+
+
+class Dispatcher:
+    """Owns the lanes. There is one for every integration that has a status or, without one, still a place in the spool:
+    that one is paused and its events wait for their integration to come back, or expire."""
+
+    def __init__(
+        self, context: LaneContext, *, limits: CallLimits, retention: float, task_group: asyncio.TaskGroup
+    ) -> None:
+        self._context = context
+        self._limits = limits
+        self._retention = retention
+        self._task_group = task_group
+        self._lanes: dict[str, Lane] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._statuses: dict[str, IntegrationStatus] = {}
+        self._held: set[str] = set()
+        self._draining = False
+
+    def apply(self, statuses: Iterable[IntegrationStatus]) -> None:
+        """Follow the integrations' states: new lanes start, others send or pause."""
+        self._statuses = {status.integration.id: status for status in statuses}
+        for integration_id in self._statuses:
+            self._ensure(integration_id)
+        for integration_id, lane in self._lanes.items():
+            lane.apply(self._statuses.get(integration_id))
+
+    def _ensure(self, integration_id: str) -> None:
+        if integration_id in self._lanes or integration_id in self._held or self._draining:
+            return
+        queue = LaneQueue(integration_id, self._context.spool, limits=self._limits, retention=self._retention)
+        lane = self._lanes[integration_id] = Lane(integration_id, queue, self._context)
+        lane.apply(self._statuses.get(integration_id))
+        self._tasks[integration_id] = self._task_group.create_task(lane.run(), name=f"lane:{integration_id}")
+
+    def offer(self, first: int, records: Sequence[Record]) -> None:
+        """Hand what the spool has just appended to the lanes, so that those that keep up need not read it."""
+        deliveries: dict[str, list[Delivery]] = {integration_id: [] for integration_id in self._lanes}
+        for seq, record in enumerate(records, first):
+            for integration_id in record.route.integration_ids:
+                if integration_id in deliveries:
+                    deliveries[integration_id].append(
+                        Delivery(seq, record.notification, integration_id, record.route.detail_type)
+                    )
+        last = first + len(records) - 1
+        for integration_id, its in deliveries.items():
+            self._lanes[integration_id].offer(first, last, its)
+
+    def look(self, integration_id: str | None = None) -> None:
+        """Have lanes look for new work that was not offered, such as redriven dead letters."""
+        for lane in self._lanes.values():
+            if integration_id in (None, lane.id):
+                lane.look()
+
+    @asynccontextmanager
+    async def without_lane(self, integration_id: str) -> AsyncIterator[None]:
+        """Hold the integration's lane back, its calls finished, while somebody else changes what it has to send."""
+        self._held.add(integration_id)
+        try:
+            if lane := self._lanes.get(integration_id):
+                lane.apply(None)
+                lane.drain()
+                await asyncio.wait([self._tasks[integration_id]])
+                del self._lanes[integration_id], self._tasks[integration_id]
+            yield
+        finally:
+            self._held.discard(integration_id)
+            if integration_id in self._statuses:
+                self._ensure(integration_id)
+
+    async def run(self) -> None:
+        """Keep house until cancelled."""
+        while True:
+            await self.step()
+            await self._context.clock.sleep(HOUSEKEEPING_SECONDS)
+
+    async def step(self) -> None:
+        """Give every place in the spool a lane, let idle lanes move on, delete what all have finished with."""
+        try:
+            for integration_id in await self._context.spool.lanes():
+                self._ensure(integration_id)
+            for lane in self._lanes.values():
+                lane.move_on()
+            while await self._context.spool.trim():
+                pass
+        except SpoolError as error:
+            log.warning("spool_trouble", error=str(error))
+
+    @property
+    def idle(self) -> bool:
+        """Whether no lane that may send has anything left to send now."""
+        return all(lane.idle for lane in self._lanes.values())
+
+    async def drain(self) -> None:
+        """Send what is in memory, where the destination takes it, and end all lanes."""
+        self._draining = True
+        for lane in self._lanes.values():
+            lane.drain()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+    def views(self) -> dict[str, LaneView]:
+        """Every lane's numbers."""
+        return {integration_id: lane.view() for integration_id, lane in self._lanes.items()}
