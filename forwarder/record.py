@@ -4,6 +4,7 @@ One small JSON file, written whole: to a temporary file, synced, renamed, the di
 integration's standing does, and it is all that keeps a source in AWS from being forgotten.
 """
 
+import asyncio
 import os
 import time
 from collections.abc import Mapping
@@ -36,10 +37,12 @@ class _Version(msgspec.Struct, frozen=True):
 
 
 class LifecycleRecord:
-    """The record in the file at `path`. Its methods block; the caller keeps them off the event loop."""
+    """The record in the file at `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._held: dict[str, Recorded] = {}
+        self._writing = asyncio.Lock()
 
     def load(self) -> dict[str, Recorded]:
         """What was saved last; nothing where there is no file yet.
@@ -59,7 +62,8 @@ class LifecycleRecord:
         try:
             version = msgspec.json.decode(raw, type=_Version).schema_version
             if version <= SCHEMA_VERSION:
-                return msgspec.json.decode(raw, type=_File).integrations
+                self._held = msgspec.json.decode(raw, type=_File).integrations
+                return dict(self._held)
         except msgspec.MsgspecError as error:
             self._quarantine(error)
             return {}
@@ -82,28 +86,40 @@ class LifecycleRecord:
             hint="nothing is deleted in AWS; sources that no enabled integration uses must be deleted by hand",
         )
 
-    def save(self, integrations: Mapping[str, Recorded]) -> None:
-        """Make this the record. When it returns a power cut does not undo it.
+    async def save(self, integrations: Mapping[str, Recorded]) -> None:
+        """Make this the record, unless it is already. When it returns a power cut does not undo it.
 
         Raises:
             RecordError: it has not happened; what was saved before is still there.
         """
         if len(integrations) > MAX_INTEGRATIONS:
-            message = f"{self.path} holds {len(integrations)} integrations; delete those whose files are gone"
+            message = f"{self.path} would hold {len(integrations)} integrations; delete those whose files are gone"
             raise RecordError(f"{message} (at most {MAX_INTEGRATIONS})")
-        raw = msgspec.json.format(msgspec.json.encode(_File(SCHEMA_VERSION, dict(integrations))))
-        temporary = self.path.with_name(f"{self.path.name}.new")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(self.path)
-            directory = os.open(self.path.parent, os.O_RDONLY)
+        async with self._writing:
+            if self.holds(integrations):
+                return
+            raw = msgspec.json.format(msgspec.json.encode(_File(SCHEMA_VERSION, dict(integrations))))
             try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except OSError as error:
-            raise RecordError(f"cannot write the lifecycle record: {error}") from error
+                await asyncio.to_thread(_write, self.path, raw)
+            except OSError as error:
+                raise RecordError(f"cannot write the lifecycle record: {error}") from error
+            self._held = dict(integrations)
+
+    def holds(self, integrations: Mapping[str, Recorded]) -> bool:
+        """Whether this is what was saved last."""
+        return self._held == integrations
+
+
+def _write(path: Path, raw: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

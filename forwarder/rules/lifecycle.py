@@ -14,8 +14,8 @@ What an integration *is* stands in the lifecycle record (`Recorded.standing`); w
 | DEACTIVATED  | the file says DISABLED: pause                          | DISABLED     |
 | DEACTIVATED  | an activation is asked for: activate                   | ACTIVE       |
 | any          | a deletion is asked for by name: delete                | DELETING     |
-| DELETING     | source deleted, pending buried, lane forgotten: finish | DELETED      |
-| DELETED      | its file is gone: forget                               | (none)       |
+| DELETING     | its source is deleted and what was pending is buried   | DELETED      |
+| DELETED      | its file is gone, its lane is dropped: forget          | (none)       |
 | DELETED      | an activation is asked for: activate                   | ACTIVE       |
 
 A file that is gone moves nothing: the integration is reported as paused, and nothing is done in AWS for it.
@@ -28,8 +28,8 @@ What is done follows from the record alone, one action at a time, so that a cras
 | ACTIVE   | another source than the target, buried        | DeleteSource(source)                     |
 | ACTIVE   | the target is not made sure of                | CreateSource(target), noted down before  |
 | DELETING | a source                                      | DeleteSource(source)                     |
-| DELETING | no source, not yet buried                     | Bury(INTEGRATION_DELETED)                |
-| DELETING | no source, buried                             | Forget                                   |
+| DELETING | no source                                     | Bury(INTEGRATION_DELETED)                |
+| DELETED  | (and the file is gone)                        | Forget                                   |
 """
 
 from collections.abc import Collection, Mapping
@@ -137,20 +137,18 @@ def plan(
         for integration_id in list(records)
         if integration_id in desired
     }
-    return {
-        integration_id: Plan(
-            stands,
-            _next_action(stands, may_act=conflicts.get(integration_id, integration_id) is None),
-            conflicts.get(integration_id),
-        )
-        for integration_id, stands in records.items()
-    }
+    plans = {}
+    for integration_id, stands in records.items():
+        conflict = conflicts.get(integration_id)
+        action = _next_action(stands, has_file=integration_id in desired, conflict=conflict)
+        plans[integration_id] = Plan(stands, action, conflict)
+    return plans
 
 
 def stand(wanted: Wanted | None, recorded: Recorded | None, *, reactivate: bool = False) -> Recorded | None:
     """Where an integration stands now, by the first table of this module. None: there is nothing to remember."""
     if wanted is None:
-        return None if recorded is None or recorded.standing is Standing.DELETED else recorded
+        return recorded
     if recorded is None:
         recorded = Recorded(wanted.integration, Standing.DISABLED)
     recorded = replace(recorded, integration=wanted.integration)
@@ -222,18 +220,17 @@ def _claim(
     return None
 
 
-def _next_action(recorded: Recorded, *, may_act: bool) -> Action | None:
-    if recorded.standing is Standing.DELETING:
-        return _next_of_deletion(recorded)
-    if recorded.standing is Standing.ACTIVE and may_act and recorded.target is not None:
-        return _next_of_activation(recorded, recorded.target)
+def _next_action(recorded: Recorded, *, has_file: bool, conflict: str | None) -> Action | None:
+    match recorded.standing:
+        case Standing.DELETING if recorded.source is not None:
+            return DeleteSource(recorded.source)
+        case Standing.DELETING:
+            return Bury(Reason.INTEGRATION_DELETED, "the integration was deleted")
+        case Standing.DELETED if not has_file:
+            return Forget()
+        case Standing.ACTIVE if has_file and conflict is None and recorded.target is not None:
+            return _next_of_activation(recorded, recorded.target)
     return None
-
-
-def _next_of_deletion(recorded: Recorded) -> Action:
-    if recorded.source is not None:
-        return DeleteSource(recorded.source)
-    return Forget() if recorded.buried else Bury(Reason.INTEGRATION_DELETED, "the integration was deleted")
 
 
 def _next_of_activation(recorded: Recorded, target: Destination) -> Action | None:
@@ -246,20 +243,20 @@ def _next_of_activation(recorded: Recorded, target: Destination) -> Action | Non
     return DeleteSource(source)
 
 
-def completed(recorded: Recorded, action: Action, now: float) -> Recorded:
-    """The record after the action has been carried out. `recorded` may have moved on meanwhile."""
+def completed(recorded: Recorded, action: Action, now: float) -> Recorded | None:
+    """The record after the action has been carried out; `recorded` may have moved on meanwhile. None: drop it."""
     match action:
         case CreateSource(destination) if recorded.source == destination:
             made_sure = recorded.target == destination
             return replace(recorded, created_at=recorded.created_at or now, ensure=recorded.ensure and not made_sure)
         case DeleteSource(destination) if recorded.source == destination:
             return without_source(recorded)
-        case Bury(Reason.INTEGRATION_DELETED):
-            return replace(recorded, buried=recorded.standing is Standing.DELETING)
-        case Bury() if recorded.standing is not Standing.DELETING:
+        case Bury(Reason.INTEGRATION_DELETED) if recorded.standing is Standing.DELETING:
+            return replace(recorded, standing=Standing.DELETED)
+        case Bury(Reason.SOURCE_REPLACED) if recorded.standing is not Standing.DELETING:
             return replace(recorded, buried=recorded.source != recorded.target)
-        case Forget() if recorded.standing is Standing.DELETING:
-            return replace(recorded, standing=Standing.DELETED, buried=False)
+        case Forget():
+            return None
     return recorded
 
 
@@ -277,4 +274,4 @@ def deletion_requested(recorded: Recorded) -> Recorded:
     """The record after an admin has asked by name that the integration be deleted."""
     if recorded.standing in (Standing.DELETING, Standing.DELETED):
         return recorded
-    return replace(recorded, standing=Standing.DELETING, why="", buried=False, activation_requested=False)
+    return replace(recorded, standing=Standing.DELETING, why="", activation_requested=False)
