@@ -118,7 +118,7 @@ def _skew(date: str | None, now: float) -> float | None:
 
 
 def _skew_sentence(skew: float | None) -> str:
-    if skew is None:
+    if skew is None or abs(skew) <= MAX_CLOCK_SKEW_SECONDS:  # a proxy's date, not AWS's
         return "this machine's clock differs from AWS's by more than five minutes"
     return f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} AWS's"
 

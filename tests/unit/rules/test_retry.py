@@ -38,7 +38,7 @@ from forwarder.rules.retry import (
         ("MalformedDetail", Verdict.PERMANENT, Bury(Reason.REFUSED)),
         ("RedactionFailure", Verdict.PERMANENT, Bury(Reason.REFUSED)),
         ("NotAuthorizedForDetailTypeException", Verdict.PERMANENT, Bury(Reason.REFUSED)),
-        ("NotAuthorizedForSourceException", Verdict.PERMANENT, Bury(Reason.SOURCE_GONE)),
+        ("NotAuthorizedForSourceException", Verdict.PERMANENT, Park(Reason.SOURCE_GONE)),
     ],
 )
 def test_an_entry(code: str | None, verdict: Verdict, decision: Accept | Park | Bury) -> None:
