@@ -1,4 +1,4 @@
-"""The alert rules, the Prometheus configuration and the dashboard, checked by promtool and against the code's metrics."""
+"""Alert rules, Prometheus configuration and dashboard, checked by promtool and against the metrics in the code."""
 
 import json
 import re
