@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar, get_args
 
-import msgspec
-from dotenv.parser import parse_stream
 from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from forwarder.errors import ConfigurationError, Problem
+from forwarder.given import Given, collect, describe, read_env_file
 
 DEFAULT_ENV_FILE = Path("config/forwarder.env")
 _OWN = "FORWARDER_"
@@ -25,14 +24,6 @@ _AWS = "AWS_"
 
 
 _Class = TypeVar("_Class", bound="EnvSettings")
-
-
-class Given(msgspec.Struct, frozen=True):
-    """A value as it was given, and where. `line` is None for the environment."""
-
-    value: str
-    source: str
-    line: int | None = None
 
 
 class EnvSettings(BaseSettings):
@@ -67,7 +58,7 @@ class EnvSettings(BaseSettings):
         Raises:
             ConfigurationError: with every problem found.
         """
-        given, problems = _collect(env_file)
+        given, problems = collect(env_file)
         instance, own_problems = _build(cls, given)
         if instance is None or problems:
             raise ConfigurationError([*problems, *own_problems])
@@ -99,8 +90,31 @@ class PluginChoice(EnvSettings):
     sink: str = Field("eventbridge", description="The name of the sink plug-in that delivers; `stdout` prints entries.")
 
 
-class Settings(PluginChoice):
-    """The daemon's own settings."""
+class IntegrationFiles(EnvSettings):
+    """Where the integrations are."""
+
+    integrations_dir: Path = Field(
+        Path("config/integrations"), description="The directory of the integrations, one `<id>.env` file each."
+    )
+
+
+class HttpSettings(EnvSettings):
+    """Where probes, metrics, API and console are, and who may use them."""
+
+    http_host: str = Field(
+        "127.0.0.1", min_length=1, description="The address that probes, metrics, API and console listen on."
+    )
+    http_port: int = Field(
+        8080, ge=0, le=65_535, description="The port they listen on, 0 to 65535; 0 takes any free one."
+    )
+    admin_token: SecretStr | None = Field(
+        None, description="The bearer token that may see and change everything; without one nothing can be changed."
+    )
+    viewer_token: SecretStr | None = Field(None, description="The bearer token that may see everything.")
+
+
+class Settings(HttpSettings, IntegrationFiles, PluginChoice):
+    """The daemon's own settings. The bases are what single commands need of them."""
 
     organization_id: str = Field(
         pattern=r"^[A-Za-z0-9._\-]{1,64}$",
@@ -111,9 +125,6 @@ class Settings(PluginChoice):
         pattern=r"^aws\.partner(/[A-Za-z0-9._\-]+)+$",
         max_length=120,  # with an organization and a suffix of 64 each the name stays within AWS's 256
         description="The start of every event source name, which is prefix / organization / suffix.",
-    )
-    integrations_dir: Path = Field(
-        Path("config/integrations"), description="The directory of the integrations, one `<id>.env` file each."
     )
     state_dir: Path = Field(
         Path("var"), description="The directory of the spool, the lifecycle record and the dead letters."
@@ -164,16 +175,6 @@ class Settings(PluginChoice):
         3600, ge=1, description="The most calls at once in one region after a quiet time; 3600 is AWS's quota."
     )
     max_concurrency: int = Field(64, ge=1, le=1000, description="The most calls in flight in one region, 1 to 1000.")
-    http_host: str = Field(
-        "127.0.0.1", min_length=1, description="The address that probes, metrics, API and console listen on."
-    )
-    http_port: int = Field(
-        8080, ge=0, le=65_535, description="The port they listen on, 0 to 65535; 0 takes any free one."
-    )
-    admin_token: SecretStr | None = Field(
-        None, description="The bearer token that may see and change everything; without one nothing can be changed."
-    )
-    viewer_token: SecretStr | None = Field(None, description="The bearer token that may see everything.")
     shutdown_seconds: float = Field(
         20, gt=0, le=3600, description="The seconds a stopping daemon has to finish the calls in flight."
     )
@@ -197,7 +198,7 @@ def load_all(
     Raises:
         ConfigurationError: with every problem found.
     """
-    given, problems = _collect(env_file)
+    given, problems = collect(env_file)
     instances = []
     for cls in classes:
         instance, own_problems = _build(cls, given)
@@ -215,17 +216,17 @@ def export_aws(env_file: Path | None) -> None:
     """Put the file's AWS_* keys that are not set into this process's environment, where botocore looks for them."""
     if env_file is None:
         return
-    for key, given in _read_env_file(env_file)[0].items():
+    for key, given in read_env_file(env_file)[0].items():
         if key.startswith(_AWS) and given.value:
             os.environ.setdefault(key, given.value)
 
 
 def settings_table(classes: Iterable[type[EnvSettings]]) -> str:
-    """A markdown table of every setting: name, default, meaning."""
+    """A markdown table of every setting: name, default, meaning. Of each class those that are required come first."""
     rows = ["| name | default | meaning |", "|---|---|---|"]
     for cls in classes:
-        for field_name, name in cls.env_names().items():
-            field = cls.model_fields[field_name]
+        fields = [(name, cls.model_fields[field_name]) for field_name, name in cls.env_names().items()]
+        for name, field in sorted(fields, key=lambda each: not each[1].is_required()):
             by_file = f" Also by file: `{name}_FILE`." if _is_secret(field) else ""
             rows.append(f"| `{name}` | {_default(field)} | {field.description or ''}{by_file} |")
     return "\n".join(rows) + "\n"
@@ -246,40 +247,6 @@ def _default(field: FieldInfo) -> str:
 
 def _is_secret(field: FieldInfo) -> bool:
     return SecretStr in (field.annotation, *get_args(field.annotation))
-
-
-def _collect(env_file: Path | None) -> tuple[dict[str, Given], list[Problem]]:
-    """Everything given, the file's values first and the environment's over them. An empty value counts as not given."""
-    given, problems = ({}, []) if env_file is None else _read_env_file(env_file)
-    given |= {key: Given(value, "environment") for key, value in os.environ.items() if value}
-    return {key: entry for key, entry in given.items() if entry.value}, problems
-
-
-def _read_env_file(path: Path) -> tuple[dict[str, Given], list[Problem]]:
-    """The file's keys, without `${}` expansion: a password is taken as it stands."""
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            bindings = list(parse_stream(stream))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        return {}, [Problem(f"the env file cannot be read: {reason}", source=str(path))]
-    given: dict[str, Given] = {}
-    problems = []
-    for binding in bindings:
-        # python-dotenv counts blank lines before a key as part of it.
-        text = binding.original.string
-        line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
-        if binding.error:
-            problems.append(Problem("the line is not KEY=VALUE", str(path), line))
-        elif binding.key is not None and binding.key in given:
-            problems.append(
-                Problem(
-                    f"the key is given twice, first in line {given[binding.key].line}", str(path), line, binding.key
-                )
-            )
-        elif binding.key is not None:
-            given[binding.key] = Given(binding.value or "", str(path), line)
-    return given, problems
 
 
 def _build(cls: type[_Class], given: Mapping[str, Given]) -> tuple[_Class | None, list[Problem]]:
@@ -307,59 +274,28 @@ def _with_secret_files(cls: type[EnvSettings], given: Mapping[str, Given]) -> tu
             continue
         if name in given:
             fault = f"both {name} and {name}_FILE are given"
-            problems.append(_problem(fault, name, by_file, "give the secret one way only"))
+            problems.append(by_file.problem(fault, name, "give the secret one way only"))
             continue
         try:
             text = Path(by_file.value).read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            problems.append(_problem(f"{by_file.value} cannot be read: {reason}", f"{name}_FILE", by_file))
+            problems.append(by_file.problem(f"{by_file.value} cannot be read: {reason}", f"{name}_FILE"))
             continue
         if text:
             own[name] = Given(text, by_file.source, by_file.line)
         else:
-            problems.append(_problem(f"{by_file.value} is empty", f"{name}_FILE", by_file))
+            problems.append(by_file.problem(f"{by_file.value} is empty", f"{name}_FILE"))
     return own, problems
 
 
-def _problem(message: str, key: str, given: Given, hint: str | None = None) -> Problem:
-    return Problem(message, given.source, given.line, key, hint)
-
-
-_MESSAGES = {
-    "missing": "is required",
-    "string_pattern_mismatch": "has a form that is not allowed",
-    "string_too_short": "is too short",
-    "string_too_long": "is longer than {max_length} characters",
-    "int_parsing": "is not a whole number",
-    "int_from_float": "is not a whole number",
-    "float_parsing": "is not a number",
-    "finite_number": "is not a finite number",
-    "bool_parsing": "is neither true nor false",
-    "byte_size": "is not a size in bytes such as 10GiB",
-    "byte_size_unit": "is not a size in bytes such as 10GiB",
-    "literal_error": "is not one of {expected}",
-    "greater_than": "is not more than {gt:.10g}",
-    "greater_than_equal": "is less than {ge:.10g}",
-    "less_than": "is not less than {lt:.10g}",
-    "less_than_equal": "is more than {le:.10g}",
-}
-
-
-def _describe(cls: type[EnvSettings], failure: ErrorDetails, given: Mapping[str, Given]) -> Problem:
-    """A pydantic failure in the user's words: the full environment name, where it was given, what would be right."""
-    field_name = str(failure["loc"][0]) if failure["loc"] else ""
+def _describe(cls: type[EnvSettings], failure: ErrorDetails, own: Mapping[str, Given]) -> Problem:
     names = cls.env_names()
-    key = names.get(field_name, field_name) or None  # with an alias, pydantic already names the alias
+    where = str(failure["loc"][0]) if failure["loc"] else ""
+    key = names.get(where, where) or None  # of a field with an alias, pydantic names the alias
     field = next((field for name, field in cls.model_fields.items() if names[name] == key), None)
-    template = _MESSAGES.get(failure["type"])
-    message = template.format(**failure.get("ctx", {})) if template else failure["msg"].removeprefix("Value error, ")
-    value = given.get(key or "")
-    if value is None:
-        return Problem(message, key=key, hint=field and field.description)
-    if field is not None and _is_secret(field):
-        message = message.replace(value.value, "***")  # a plug-in's own validator may quote what it was given
-    return Problem(message, value.source, value.line, key, field and field.description)
+    secret = field is not None and _is_secret(field)
+    return describe(failure, key, field and field.description, own.get(key or ""), secret=secret)
 
 
 def _unknown(
@@ -370,7 +306,7 @@ def _unknown(
         ours = key.upper().startswith(_OWN) and value.line is not None
         if ours and key not in known and not key.startswith(other_prefixes):
             near = difflib.get_close_matches(key.upper(), known, n=1)
-            yield _problem("there is no such setting", key, value, f"did you mean {near[0]}?" if near else None)
+            yield value.problem("there is no such setting", key, f"did you mean {near[0]}?" if near else None)
 
 
 def _accepted(cls: type[EnvSettings]) -> Iterator[str]:
