@@ -66,7 +66,8 @@ class Access:
 
 
 def _same(presented: str, token: str | None) -> bool:
-    return hmac.compare_digest(presented.encode(), (token or "").encode()) and bool(token)
+    # A header's bytes that are not UTF-8 come as surrogates.
+    return hmac.compare_digest(presented.encode(errors="surrogateescape"), (token or "").encode()) and bool(token)
 
 
 def _is_loopback(address: str) -> bool:
