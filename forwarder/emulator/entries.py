@@ -24,14 +24,16 @@ class _JsonObject(msgspec.Struct):
 _check_object = msgspec.json.Decoder(_JsonObject).decode
 
 
-def check_call_size(entries: Sequence[Entry]) -> None:
-    """Refuse a call that is too large.
+def entry_sizes(entries: Sequence[Entry]) -> list[int]:
+    """The bytes that each entry counts for, unless the call is too large.
 
     Raises:
         ApiError: ValidationException, where the entries together are over 262,144 bytes.
     """
-    if sum(map(entry_size, entries)) > MAX_CALL_BYTES:
+    sizes = [entry_size(entry) for entry in entries]
+    if sum(sizes) > MAX_CALL_BYTES:
         raise ApiError("ValidationException", "Total size of the entries in the request is over the limit.")
+    return sizes
 
 
 def entry_size(entry: Entry) -> int:

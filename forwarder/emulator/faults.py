@@ -42,7 +42,7 @@ class Ending(StrEnum):
     HANG = "hang"
 
 
-class CallError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CallError(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A share of calls refused as a whole. `status` defaults to what AWS sends with the code, else 400."""
 
     code: Code
@@ -55,7 +55,7 @@ class CallError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ApiError(self.code, self.message, self.status or _STATUS.get(self.code, 400))
 
 
-class EntryError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EntryError(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A share of entries that fail alone, in a call that succeeds."""
 
     code: Code

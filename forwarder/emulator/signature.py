@@ -5,7 +5,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from urllib.parse import parse_qsl, quote
 
 import botocore.session
@@ -81,6 +81,7 @@ class Verifier:
             raise _invalid(f"Credential should be scoped with a valid terminator: '{_TERMINATOR}', not '{wrong}'. ")
 
 
+@cache
 def event_bridge_regions() -> frozenset[str]:
     """Every region of every partition in which botocore's own data has EventBridge. Needs no network."""
     session = botocore.session.Session()

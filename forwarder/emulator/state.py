@@ -1,14 +1,14 @@
 """What the emulated service knows: partner event sources by region, delivered events, and its books. Pure: the time is
 passed in, nothing waits."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from uuid import uuid4
 
 from forwarder.emulator import wire
-from forwarder.emulator.entries import Fault, check_call_size, entry_fault, entry_size, source_fault
+from forwarder.emulator.entries import Fault, entry_fault, entry_sizes, source_fault
 from forwarder.emulator.event_log import Event, EventLog
 from forwarder.emulator.sources import PartnerSource, Region, SourceState, Tally, arn
 
@@ -108,14 +108,16 @@ class State:
             ApiError: ValidationException, where the entries together are too large.
         """
         entries = request.entries or ()
-        check_call_size(entries)
+        sizes = entry_sizes(entries)
         known = self._region(region)
-        answers = [self._put(known, entry, now, injected) for entry in entries]
+        answers = [self._put(known, entry, size, now, injected) for entry, size in zip(entries, sizes, strict=True)]
         return wire.PutAnswer(
             failed_entry_count=sum(answer.error_code is not None for answer in answers), entries=answers
         )
 
-    def _put(self, region: Region, entry: wire.Entry, now: float, injected: FaultInjector | None) -> wire.EntryAnswer:
+    def _put(
+        self, region: Region, entry: wire.Entry, size: int, now: float, injected: FaultInjector | None
+    ) -> wire.EntryAnswer:
         name = entry.source or ""
         source = region.live(name, now)
         fault = entry_fault(entry) or (None if source else source_fault(name) or _NOT_AUTHORIZED)
@@ -128,9 +130,9 @@ class State:
         if source.state is SourceState.PENDING:
             source.tally.dropped += 1
             return wire.EntryAnswer(event_id=str(uuid4()))
-        return wire.EntryAnswer(event_id=self._deliver(region.name, source, entry, now))
+        return wire.EntryAnswer(event_id=self._deliver(region.name, source, entry, size, now))
 
-    def _deliver(self, region: str, source: PartnerSource, entry: wire.Entry, now: float) -> str:
+    def _deliver(self, region: str, source: PartnerSource, entry: wire.Entry, size: int, now: float) -> str:
         sequence = self.log.last + 1
         event = Event(
             sequence=sequence,
@@ -142,7 +144,7 @@ class State:
             region=region,
             resources=entry.resources or (),
             detail=(entry.detail or "").encode(),
-            size=entry_size(entry),
+            size=size,
         )
         self.log.append(event)
         source.tally.delivered += 1
@@ -205,11 +207,11 @@ def _invalid_token() -> wire.ApiError:
 
 
 def _to_token(name: str) -> str:
-    return urlsafe_b64encode(name.encode()).decode()
+    return b64encode(name.encode()).decode()
 
 
 def _from_token(token: str | None) -> str:
     try:
-        return urlsafe_b64decode(token or "").decode()
+        return b64decode(token or "", validate=True).decode()
     except ValueError:
         raise _invalid_token() from None
