@@ -1,8 +1,9 @@
 """Loop 2: spool -> batch -> sink -> settle, one lane per integration; and the spool's housekeeping."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 
@@ -32,6 +33,7 @@ class Dispatcher:
         self._task_group = task_group
         self._lanes: dict[str, Lane] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._calls: set[asyncio.Task[None]] = set()
         self._statuses: dict[str, IntegrationStatus] = {}
         self._held: set[str] = set()
         self._draining = False
@@ -48,9 +50,14 @@ class Dispatcher:
         if integration_id in self._lanes or integration_id in self._held or self._draining:
             return
         queue = LaneQueue(integration_id, self._context.spool, limits=self._limits, retention=self._retention)
-        lane = self._lanes[integration_id] = Lane(integration_id, queue, self._context)
+        lane = self._lanes[integration_id] = Lane(integration_id, queue, self._context, self._spawn)
         lane.apply(self._statuses.get(integration_id))
         self._tasks[integration_id] = self._task_group.create_task(lane.run(), name=f"lane:{integration_id}")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        call = self._task_group.create_task(work, name=name)
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
 
     def offer(self, first: int, records: Sequence[Record]) -> None:
         """Hand what the spool has just appended to the lanes, so that those that keep up need not read it."""
@@ -106,9 +113,10 @@ class Dispatcher:
             log.warning("spool_trouble", error=str(error))
 
     @property
-    def idle(self) -> bool:
-        """Whether no lane that may send has anything left to send now."""
-        return all(lane.idle for lane in self._lanes.values())
+    def finished(self) -> bool:
+        """Whether all there is for integrations that take events is sent and booked."""
+        taking = [integration_id for integration_id, status in self._statuses.items() if status.takes_events]
+        return all(self._lanes[integration_id].finished for integration_id in taking if integration_id in self._lanes)
 
     async def drain(self) -> None:
         """Send what is in memory, where the destination takes it, and end all lanes."""
@@ -117,6 +125,11 @@ class Dispatcher:
             lane.drain()
         if self._tasks:
             await asyncio.wait(self._tasks.values())
+
+    def abandon(self) -> None:
+        """End all lanes now. Their calls that are not settled will be made again at the next start."""
+        for task in (*self._tasks.values(), *self._calls):
+            task.cancel()
 
     def views(self) -> dict[str, LaneView]:
         """Every lane's numbers."""

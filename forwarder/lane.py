@@ -38,8 +38,6 @@ class LaneContext(msgspec.Struct, frozen=True):
     clock: Clock
     jitter: Callable[[], float]
     """A random number in [0, 1)."""
-    spawn: Callable[[Coroutine[Any, Any, None], str], object]
-    """Starts a named task beside the lane's own."""
     source_gone: Callable[[str, str], None]
     """Told (integration id, message) when the service does not know the event source."""
     linger: float
@@ -49,8 +47,15 @@ class LaneContext(msgspec.Struct, frozen=True):
 class Lane:
     """See above. `apply` says where to send and whether; `run` is its loop."""
 
-    def __init__(self, integration_id: str, queue: LaneQueue, context: LaneContext) -> None:
+    def __init__(
+        self,
+        integration_id: str,
+        queue: LaneQueue,
+        context: LaneContext,
+        spawn: Callable[[Coroutine[Any, Any, None], str], object],
+    ) -> None:
         self.id = integration_id
+        self._spawn = spawn  # starts a named task beside the lane's own
         self.queue = queue
         self._context = context
         self._clock = context.clock
@@ -95,9 +100,9 @@ class Lane:
             self._launch(self._take(sending=False), None)
 
     @property
-    def idle(self) -> bool:
-        """Whether the lane has nothing to do, or must not do it (paused)."""
-        return self._destination is None or (self.queue.finished and not self._calls)
+    def finished(self) -> bool:
+        """Whether all there is for this lane is sent and booked."""
+        return self.queue.finished and not self._calls
 
     def drain(self) -> None:
         """Send what is in memory without lingering, then end. What is only in the log stays there."""
@@ -205,7 +210,7 @@ class Lane:
     def _launch(self, call: Call | None, destination: Destination | None) -> None:
         if call is not None and (call.send or call.stretch or call.parked):
             self._calls += 1
-            self._context.spawn(self._carry_out(call, destination), f"call:{self.id}")
+            self._spawn(self._carry_out(call, destination), f"call:{self.id}")
 
     async def _carry_out(self, call: Call, destination: Destination | None) -> None:
         """Make the call, where it has anything to send, and book how it ended."""

@@ -12,7 +12,7 @@ import msgspec
 from forwarder.calls import Call
 from forwarder.model import Delivery, Reason
 from forwarder.rules.batching import CallLimits, pack
-from forwarder.spool.base import END, LanePosition, Spool
+from forwarder.spool.base import LanePosition, Spool
 
 BUFFER_ENTRIES = 2_000
 BUFFER_BYTES = 4 << 20
@@ -28,9 +28,8 @@ class LaneQueue:
         self._spool = spool
         self._limits = limits
         self._retention = retention  # seconds
-        self._start = LanePosition(END)
-        self._read_to = END
-        self._taken_to = END
+        self._start = LanePosition(0)
+        self._read_to = self._taken_to = -1  # not opened: nothing is offered to it, and it is not finished
         self._fresh: deque[Delivery] = deque()  # from the log, in order
         self._fresh_bytes = 0
         self._due: deque[Delivery] = deque()  # from the parked table

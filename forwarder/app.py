@@ -1,0 +1,306 @@
+"""The daemon: builds the parts, runs them in one TaskGroup, stops them in order."""
+
+import asyncio
+import contextlib
+import random
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import msgspec
+import structlog
+
+from forwarder.aws import AwsSession
+from forwarder.clock import Clock, SystemClock
+from forwarder.dispatcher import Dispatcher
+from forwarder.integrations.configuration import Configuration
+from forwarder.integrations.regions import eventbridge_regions
+from forwarder.lane import LaneContext
+from forwarder.model import Destination, Integration, IntegrationStatus
+from forwarder.ops import probes, status
+from forwarder.ops.access import Access
+from forwarder.ops.http import Http
+from forwarder.ops.masking import Masker
+from forwarder.ops.metrics import Metrics
+from forwarder.ops.snapshot import Snapshot
+from forwarder.partner_sources import NoSources, PartnerSources
+from forwarder.plugins import load_intake, load_sink
+from forwarder.receiver import Receiver
+from forwarder.reconciler import Reconciler
+from forwarder.record import LifecycleRecord
+from forwarder.region_gate import RegionGate
+from forwarder.reloader import Reloader
+from forwarder.rules.batching import CallLimits
+from forwarder.rules.routing_table import RoutingTable
+from forwarder.rules.validation import Rules, event_source_name
+from forwarder.settings import EnvSettings, Settings
+from forwarder.sinks.base import SinkContext
+from forwarder.spool.sqlite import SqliteSpool
+from forwarder.topics import Catalogue
+
+log = structlog.get_logger()
+
+
+class Configured(msgspec.Struct, frozen=True):
+    """All settings of one daemon: its own, and those of the plug-ins it was told to use."""
+
+    own: Settings
+    intake: EnvSettings
+    sink: EnvSettings
+
+    def secrets(self) -> frozenset[str]:
+        """Every secret value, for masking."""
+        return self.own.secrets() | self.intake.secrets() | self.sink.secrets()
+
+
+class Daemon:
+    """One daemon, built and not yet running. `run` runs it to its end; `stop` asks it to end.
+
+    Constructing opens the state directory and must happen inside the event loop.
+
+    Raises:
+        ConfigurationError: a plug-in cannot use its settings.
+        SpoolUnusableError: the state directory cannot be used.
+    """
+
+    def __init__(self, configured: Configured, *, clock: Clock | None = None) -> None:
+        settings = self._settings = configured.own
+        self._clock = clock or SystemClock()
+        self._started_at = self._clock.now()
+        self._stop = asyncio.Event()
+        self._draining = False
+        self._statuses: tuple[IntegrationStatus, ...] = ()
+        self._filters: dict[str, tuple[str, ...]] = {}
+        self._gates: dict[str, RegionGate] = {}
+        self._tasks = asyncio.TaskGroup()
+        self.metrics = Metrics()
+        self._catalogue = Catalogue.load()
+        self._aws = AwsSession()
+        sink, intake = load_sink(settings.sink), load_intake(settings.intake)
+        context = SinkContext(self._aws, settings.max_concurrency, settings.batch_max_bytes)
+        self._sink = sink.create(configured.sink, context)
+        self._intake = intake.create(configured.intake)
+        self._spool = SqliteSpool(
+            settings.state_dir,
+            max_bytes=settings.spool_max_bytes,
+            max_dead_letters=settings.dead_letter_max,
+            dead_letter_retention=settings.dead_letter_retention_hours * 3600,
+            clock=self._clock,
+            observe_commit=self.metrics.observe_commit,
+        )
+        self._dispatcher = self._make_dispatcher()
+        self._receiver = Receiver(
+            self._intake,
+            self._spool,
+            self._clock,
+            table=RoutingTable.compile({}, self._catalogue),
+            offer=self._dispatcher.offer,
+            event_id=settings.event_id,
+        )
+        self._reconciler = Reconciler(
+            sources=PartnerSources(self._aws) if settings.sink == "eventbridge" else NoSources(),
+            spool=self._spool,
+            record=LifecycleRecord(settings.state_dir / "lifecycle.json"),
+            clock=self._clock,
+            random=random.random,
+            destination_of=self._destination_of,
+            on_status=self._take_statuses,
+            without_lane=self._without_lane,
+            poll_seconds=settings.source_poll_seconds,
+            reactivate_on_identity_change=settings.reactivate_on_identity_change,
+            hold_while_pending=settings.hold_while_pending,
+        )
+        self._reloader = Reloader(
+            settings.integrations_dir,
+            rules=Rules(eventbridge_regions(), settings.event_source_prefix, settings.organization_id),
+            poll_seconds=settings.reload_seconds,
+            clock=self._clock,
+            on_change=self._take_configuration,
+        )
+        masker = Masker(configured.secrets())
+        self.http = Http(
+            settings.http_host,
+            settings.http_port,
+            rules=Access(_secret(settings.admin_token), _secret(settings.viewer_token)),
+            routes=[
+                *probes.routes(self.snapshot, self.metrics, self._clock),
+                *status.routes(self.snapshot, masker, self._clock),
+            ],
+        )
+
+    def _make_dispatcher(self) -> Dispatcher:
+        settings = self._settings
+        context = LaneContext(
+            spool=self._spool,
+            sink=self._sink,
+            gate=self._gate,
+            metrics=self.metrics,
+            clock=self._clock,
+            jitter=random.random,
+            source_gone=self._source_gone,
+            linger=settings.batch_linger_ms / 1000,
+        )
+        return Dispatcher(
+            context,
+            limits=CallLimits(settings.batch_max_entries, settings.batch_max_bytes),
+            retention=settings.retention_hours * 3600,
+            task_group=self._tasks,
+        )
+
+    # How the parts meet
+
+    def _gate(self, region: str) -> RegionGate:
+        if region not in self._gates:
+            self._gates[region] = RegionGate(
+                ceiling=self._settings.max_concurrency,
+                rate=self._settings.put_calls_per_second,
+                burst=self._settings.put_calls_burst,
+                clock=self._clock,
+            )
+        return self._gates[region]
+
+    def _destination_of(self, integration: Integration) -> Destination:
+        name = event_source_name(
+            self._settings.event_source_prefix, self._settings.organization_id, integration.event_source_suffix
+        )
+        return Destination(integration.account_id, integration.region, name)
+
+    def _take_configuration(self, configuration: Configuration) -> None:
+        self._reconciler.desire(configuration.integrations)
+
+    def _take_statuses(self, statuses: tuple[IntegrationStatus, ...]) -> None:
+        """Swap the routing table and let the lanes and the subscriptions follow."""
+        self._statuses = statuses
+        filters = {each.integration.id: each.integration.topic_filters for each in statuses if each.takes_events}
+        if filters != self._filters:
+            self._filters = filters
+            self._receiver.table = RoutingTable.compile(filters, self._catalogue)
+            self._intake.subscribe(self._receiver.table.subscriptions())
+        self._dispatcher.apply(statuses)
+
+    def _source_gone(self, integration_id: str, message: str) -> None:
+        self._reconciler.source_gone(integration_id, message)
+
+    @asynccontextmanager
+    async def _without_lane(self, integration_id: str) -> AsyncIterator[None]:
+        await self._receiver.pass_batch()
+        async with self._dispatcher.without_lane(integration_id):
+            yield
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        return self._tasks.create_task(work, name=name)
+
+    async def snapshot(self) -> Snapshot:
+        """The whole daemon at this moment. The books are read after the last await: they balance."""
+        usage = await self._spool.usage()
+        return Snapshot(
+            started_at=self._started_at,
+            draining=self._draining,
+            intake=self._intake.name,
+            intake_health=self._intake.health(),
+            receiver_trouble=self._receiver.trouble,
+            books=self._spool.books,
+            spool=usage,
+            integrations=self._statuses,
+            lanes=self._dispatcher.views(),
+            regions={region: gate.view() for region, gate in self._gates.items()},
+            sources=self._reconciler.views(),
+            reload=self._reloader.view(),
+        )
+
+    # Running
+
+    def stop(self) -> None:
+        """Ask the daemon to drain and end. Safe to call twice."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run until `stop`, or until the intake's stream has ended and everything that can be sent is sent.
+
+        Raises:
+            BaseExceptionGroup: a part failed for good; the others were stopped.
+        """
+        async with AsyncExitStack() as closing:
+            # Closed last to first, whatever happens.
+            closing.push_async_callback(self._spool.close)
+            closing.push_async_callback(self._aws.close)
+            closing.push_async_callback(self._sink.close)
+            closing.push_async_callback(self._intake.close)
+            async with self._tasks:
+                serving = self._spawn(self.http.run(), "http")
+                await self._reloader.load_once()
+                background = [
+                    self._spawn(self._reloader.run(), "reloader"),
+                    self._spawn(self._reconciler.run(), "reconciler"),
+                    self._spawn(self._dispatcher.run(), "housekeeping"),
+                    self._spawn(self._intake.run(), f"intake:{self._intake.name}"),
+                ]
+                receiving = self._spawn(self._receiver.run(), "receiver")
+                log.info("started", intake=self._intake.name, sink=self._sink.name, http_port=self.http.port)
+                await self._until_stopped(receiving)
+                await self._drain(receiving)
+                for task in [*background, serving]:
+                    task.cancel()
+        log.info("stopped")
+
+    async def _until_stopped(self, receiving: asyncio.Task[None]) -> None:
+        """Return on `stop`, or when the stream has ended and the lanes have nothing more to send."""
+        stopping = self._spawn(_wait_for(self._stop), "stop-signal")
+        await asyncio.wait([stopping, receiving], return_when=asyncio.FIRST_COMPLETED)
+        while not (self._stop.is_set() or self._dispatcher.finished):
+            await asyncio.wait([stopping], timeout=0.05)
+        stopping.cancel()
+
+    async def _drain(self, receiving: asyncio.Task[None]) -> None:
+        """Finish the batch at hand and what is in memory, as far as the time allows. The rest is in the spool."""
+        self._draining = True
+        log.info("stopping", pending={name: books.pending for name, books in self._spool.books.lanes.items()})
+        self._receiver.stop()
+        try:
+            async with asyncio.timeout(self._settings.shutdown_seconds):
+                await asyncio.wait([receiving])
+                await self._intake.close()
+                await self._dispatcher.drain()
+        except TimeoutError:
+            log.warning("drain_cut_short", seconds=self._settings.shutdown_seconds)
+            self._dispatcher.abandon()
+            receiving.cancel()
+
+
+def _secret(value: Any) -> str | None:
+    return value.get_secret_value() if value is not None else None
+
+
+async def _wait_for(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+@asynccontextmanager
+async def stopped_by_signals(daemon: Daemon) -> AsyncIterator[None]:
+    """SIGTERM and SIGINT drain the daemon; a second one ends it at once. What is not sent is in the spool."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    asked = False
+
+    def ask() -> None:
+        nonlocal asked
+        if asked and task:
+            task.cancel()
+        asked = True
+        daemon.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def serve(configured: Configured) -> None:
+    """Run one daemon until a signal ends it."""
+    daemon = Daemon(configured)
+    with contextlib.suppress(asyncio.CancelledError):
+        async with stopped_by_signals(daemon):
+            await daemon.run()
