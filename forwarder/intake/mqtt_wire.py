@@ -1,0 +1,163 @@
+"""The part of MQTT 3.1.1 that every message passes through: PUBLISH in, PUBACK out.
+
+paho reads a packet by four system calls and some forty function calls, and sends each acknowledgement by itself: 40 µs
+and more a message, most of what this program does to it. But paho takes any object with a socket's methods; it gets a
+`TappedSocket`, which reads in large pieces, takes the PUBLISH packets out and leaves all others to paho, as bytes.
+"""
+
+import socket
+import ssl
+from collections.abc import Callable
+
+_PUBLISH = 0x30  # upper half of the first byte (MQTT 3.1.1, section 2.2.1)
+_QOS_MASK = 0x06
+_QOS_1 = 0x02
+_PUBACK = b"\x40\x02"
+_PINGREQ = b"\xc0\x00"
+_PINGRESP = b"\xd0\x00"
+_READ_BYTES = 256 * 1024
+
+OnPublish = Callable[[bytes, bytes, int], None]
+"""Called with topic, payload and packet identifier, the last 0 where QoS 0 has none."""
+
+
+def pubacks(packet_ids: list[int]) -> bytes:
+    """The acknowledgements of these packets, to be sent in one piece."""
+    return b"".join([_PUBACK + packet_id.to_bytes(2) for packet_id in packet_ids])
+
+
+class PacketSplitter:
+    """Cuts a byte stream into packets. Pure: bytes in, PUBLISH packets to the callback, the others collected."""
+
+    def __init__(self, on_publish: OnPublish) -> None:
+        self.others = bytearray()
+        self._on_publish = on_publish
+        self._parts: list[bytes] = []
+        self._available = 0
+        self._needed = 2
+
+    def feed(self, data: bytes) -> None:
+        """Take in the next bytes. A packet that is not whole yet is kept; its parts are joined once, when it is."""
+        self._parts.append(data)
+        self._available += len(data)
+        if self._available < self._needed:
+            return
+        joined = b"".join(self._parts) if len(self._parts) > 1 else data
+        rest = joined[self._split(joined) :]
+        self._parts = [rest]
+        self._available = len(rest)
+
+    def _split(self, data: bytes) -> int:
+        """Handle the whole packets; where the first that is not whole starts, leaving in _needed how long it is."""
+        start = 0
+        while True:
+            header = _fixed_header(data, start)
+            if header is None:
+                self._needed = len(data) - start + 1
+                return start
+            body, end = header
+            if end > len(data):
+                self._needed = end - start
+                return start
+            first = data[start]
+            if first & 0xF0 != _PUBLISH or not self._publish(first & _QOS_MASK, data, body, end):
+                self.others += data[start:end]
+            start = end
+
+    def _publish(self, qos: int, data: bytes, start: int, end: int) -> bool:
+        """Hand over a PUBLISH packet (section 3.3). False if it is not one that we can read: then paho says so."""
+        payload = topic_end = start + 2 + int.from_bytes(data[start : start + 2])
+        packet_id = 0
+        if qos:
+            payload += 2
+            packet_id = int.from_bytes(data[topic_end:payload])
+        if payload > end or qos > _QOS_1:
+            return False
+        self._on_publish(data[start + 2 : topic_end], data[payload:end], packet_id)
+        return True
+
+
+def _fixed_header(data: bytes, start: int) -> tuple[int, int] | None:
+    """Where the body of the packet at `start` starts and ends (section 2.2.3), None if that is not all there yet."""
+    length = shift = 0
+    for at in range(start + 1, min(start + 5, len(data))):
+        byte = data[at]
+        length |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return at + 1, at + 1 + length
+        shift += 7
+    if len(data) >= start + 5:  # a fifth byte is a protocol error: paho, given it all, says so and disconnects
+        return len(data), len(data)
+    return None
+
+
+class TappedSocket:
+    """A non-blocking socket as paho sees it: all it is sent but the PUBLISH packets of QoS 0 and 1.
+
+    A ping is answered on the broker's behalf as soon as anything else has come, and while reading is paused: the true
+    answer waits behind all that was published before it, so its delay says nothing of the connection. `wake` is called
+    when there is such an answer to be read and nothing on the network will tell.
+    """
+
+    def __init__(self, sock: socket.socket, on_publish: OnPublish, wake: Callable[[], None]) -> None:
+        self._sock = sock
+        self._splitter = PacketSplitter(on_publish)
+        self._wake = wake
+        self._ping_open = False
+        self._paused = False
+
+    def pause(self) -> None:
+        """Read nothing more from the network."""
+        self._paused = True
+        self._answer_ping()
+
+    def resume(self) -> None:
+        """Read from the network again."""
+        self._paused = False
+
+    def recv(self, size: int) -> bytes:
+        """The next bytes of other packets. With none there it reads the network once."""
+        others = self._splitter.others
+        if not others and not self._paused:
+            data = self._sock.recv(_READ_BYTES)
+            if not data:
+                return b""
+            self._splitter.feed(data)
+            self._answer_ping()
+        if not others:
+            raise BlockingIOError
+        taken = bytes(others[:size])
+        del others[:size]
+        return taken
+
+    def send(self, data: bytes) -> int:
+        """Pass on what paho has to say."""
+        sent = self._sock.send(data)
+        if data == _PINGREQ and sent:
+            self._ping_open = True
+            if self._paused:
+                self._answer_ping()
+        return sent
+
+    def pending(self) -> int:
+        """How many bytes there are that the event loop cannot see on the file descriptor."""
+        hidden = self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) and not self._paused else 0
+        return len(self._splitter.others) + hidden
+
+    def _answer_ping(self) -> None:
+        if self._ping_open:
+            self._ping_open = False
+            self._splitter.others += _PINGRESP
+            self._wake()
+
+    def fileno(self) -> int:
+        """The file descriptor, for the event loop."""
+        return self._sock.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        """As the socket's."""
+        self._sock.setblocking(flag)
+
+    def close(self) -> None:
+        """As the socket's."""
+        self._sock.close()
