@@ -30,6 +30,7 @@ class LaneQueue:
         self._retention = retention  # seconds
         self._start = LanePosition(0)
         self._read_to = self._taken_to = -1  # not opened: nothing is offered to it, and it is not finished
+        self._reading = False
         self._fresh: deque[Delivery] = deque()  # from the log, in order
         self._fresh_bytes = 0
         self._due: deque[Delivery] = deque()  # from the parked table
@@ -47,7 +48,7 @@ class LaneQueue:
 
     def offer(self, first: int, last: int, deliveries: Iterable[Delivery]) -> None:
         """Take what was just appended as rows `first` to `last`, unless the lane is behind: then it reads the log."""
-        if self._read_to == first - 1 and self._has_room():
+        if self._read_to == first - 1 and not self._reading and self._has_room():
             self._add(deliveries, last)
 
     def _has_room(self) -> bool:
@@ -68,9 +69,17 @@ class LaneQueue:
             self._parked_out = len(due)
             self.note_parked(following)
         while self._read_to < self._spool.tail and len(self._fresh) < PAGE_ENTRIES and self._has_room():
-            # To wherever the log ends when the spool gets round to it: else a busy lane would never quite catch up.
+            await self._read_log()
+
+    async def _read_log(self) -> None:
+        # To wherever the log ends when the spool gets round to it: else a busy lane would never quite catch up. What is
+        # offered meanwhile may or may not be in the page, so it is left to the log.
+        self._reading = True
+        try:
             page = await self._spool.read(self._id, self._start.next_gap(self._read_to), PAGE_ENTRIES)
-            self._add(page.deliveries, page.scanned_to)
+        finally:
+            self._reading = False
+        self._add(page.deliveries, page.scanned_to)
 
     def note_parked(self, retry_at: float | None) -> None:
         """Know of an entry in the parked table that will be due then (epoch seconds)."""
