@@ -111,7 +111,9 @@ def steps(count: int) -> dict[str, float]:
             (entry_size(DESTINATION, one), entry_fault(DESTINATION, one, LIMIT)) for one in batch
         ],
         "body": lambda: encode_body(make_entry(DESTINATION, one) for one in batch),
-        "signature": lambda: sign(endpoint, "us-east-1", SERVICE, HEADERS, body, keys, time.time()),
+        "signature": lambda: sign(
+            endpoint, HEADERS, body, region="us-east-1", service=SERVICE, credentials=keys, now=time.time()
+        ),
         "answer": lambda: read_answer(200, {}, ANSWER, asked=ENTRIES, now=0.0),
     }
     spent = {}

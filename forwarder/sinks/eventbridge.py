@@ -93,7 +93,15 @@ class EventBridgeSink:
         region = self._regions.get(destination.region) or await self._open(destination.region)
         credentials = await self._aws.credentials()
         body = encode_body(make_entry(destination, delivery) for delivery in deliveries)
-        headers = sign(region.endpoint, region.name, SERVICE, _HEADERS, body, credentials, time.time())
+        headers = sign(
+            region.endpoint,
+            _HEADERS,
+            body,
+            region=region.name,
+            service=SERVICE,
+            credentials=credentials,
+            now=time.time(),
+        )
         status, answer_headers, answer = await self._post(region, headers, body)
         return read_answer(status, answer_headers, answer, asked=len(deliveries), now=time.time())
 

@@ -57,12 +57,13 @@ def _canonical_path(path: str) -> str:
     return quote(normal, safe="/~")
 
 
-def sign(  # noqa: PLR0917
+def sign(
     endpoint: Endpoint,
-    region: str,
-    service: str,
     headers: dict[str, str],
     body: bytes,
+    *,
+    region: str,
+    service: str,
     credentials: Credentials,
     now: float,
 ) -> dict[str, str]:

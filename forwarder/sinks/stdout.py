@@ -33,6 +33,7 @@ class StdoutSink:
         self._fd = fd
         self._max_bytes = max_bytes
         self._one_at_a_time = threading.Lock()
+        self._torn = False  # a failed call has left half a line behind: the next one must not continue it
 
     def entry_size(self, destination: Destination, delivery: Delivery) -> int:
         """As EventBridge counts it."""
@@ -79,11 +80,12 @@ class StdoutSink:
 
     def _write_all(self, data: bytes) -> OSError | None:
         """Write straight to the descriptor: a buffer in between would break when the interpreter ends under a write."""
-        rest = memoryview(data)
         with self._one_at_a_time:
+            rest = memoryview(b"\n" + data if self._torn else data)
             try:
                 while rest:
                     rest = rest[os.write(self._fd, rest) :]
+                    self._torn = bool(rest)
             except OSError as error:
                 return error
         return None

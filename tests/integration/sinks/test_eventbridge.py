@@ -202,8 +202,8 @@ async def test_the_body_is_the_entries(make: Make, serve: Serve) -> None:
 
 async def test_an_endpoint_with_a_path_is_called_there(make: Make, serve: Serve) -> None:
     wire = await serve()
-    await make(f"{wire.url}/a%20b//c").put(DESTINATION, deliveries())
-    assert wire.requests[0][0].startswith(b"POST /a%20b//c HTTP/1.1\r\n")
+    await make(f"{wire.url}/%61%2fb//c").put(DESTINATION, deliveries())
+    assert wire.requests[0][0].startswith(b"POST /%61%2fb//c HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize(

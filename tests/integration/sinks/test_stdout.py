@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -95,6 +96,25 @@ async def test_a_full_disk_fails_the_call() -> None:
         await StdoutSink(fd, LIMIT).put(DESTINATION, [delivery()])
     os.close(fd)
     assert caught.value.code == "ENOSPC"
+
+
+async def test_a_write_that_stops_half_way_fails_and_spoils_no_line_after_it(tmp_path: Path) -> None:
+    fd = os.open(tmp_path / "lines", os.O_RDWR | os.O_CREAT)
+    sink = StdoutSink(fd, LIMIT)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(PutError) as caught:
+            await sink.put(DESTINATION, [delivery(1, 400_000), delivery(2, 400_000), delivery(3, 400_000)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.code == "EFBIG"
+    await sink.put(DESTINATION, [delivery(3, 1)])
+    os.close(fd)
+    torn, last = (tmp_path / "lines").read_bytes().splitlines()[2:]
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(torn)
+    assert json.loads(last)["Detail"] == '{"a":"x", "n":1.0}'
 
 
 def test_sizes_and_faults_are_those_of_eventbridge() -> None:

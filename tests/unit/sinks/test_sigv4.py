@@ -42,7 +42,7 @@ def by_botocore(url: str, region: str, body: bytes, keys: ReadOnlyCredentials, n
     now=st.integers(0, 4_102_444_800),
 )
 def test_every_header_is_botocores(url: str, region: str, keys: ReadOnlyCredentials, body: bytes, now: int) -> None:
-    ours = sign(parse_endpoint(url), region, "events", HEADERS, body, keys, now)
+    ours = sign(parse_endpoint(url), HEADERS, body, region=region, service="events", credentials=keys, now=now)
     theirs = by_botocore(url, region, body, keys, now)
     assert ours.pop("Host") == parse_endpoint(url).host
     assert ours == theirs
@@ -54,7 +54,15 @@ def test_white_space_in_header_values_is_folded_as_botocore_does(value: str) -> 
     with mock.patch("botocore.auth.get_current_datetime", return_value=datetime(2026, 3, 1, tzinfo=UTC)):
         SigV4Auth(Credentials(*KEYS), "events", "eu-west-1").add_auth(request)
     now = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
-    ours = sign(parse_endpoint("https://h/"), "eu-west-1", "events", HEADERS | {"X-Extra": value}, b"{}", KEYS, now)
+    ours = sign(
+        parse_endpoint("https://h/"),
+        HEADERS | {"X-Extra": value},
+        b"{}",
+        region="eu-west-1",
+        service="events",
+        credentials=KEYS,
+        now=now,
+    )
     assert ours["Authorization"] == request.headers["Authorization"]
 
 
@@ -69,7 +77,7 @@ def test_the_signing_key_follows_date_region_and_secret() -> None:
         for now in (day * 20_000, day * 20_001)
     ]
     for region, keys, now in cases * 2:
-        ours = sign(endpoint, region, "events", HEADERS, b"{}", keys, now)
+        ours = sign(endpoint, HEADERS, b"{}", region=region, service="events", credentials=keys, now=now)
         assert ours["Authorization"] == by_botocore("https://h/", region, b"{}", keys, now)["Authorization"]
 
 
