@@ -93,10 +93,10 @@ class PartnerSources:
             await self._check_that_it_is_ours(destination)
 
     async def _check_that_it_is_ours(self, destination: Destination) -> None:
-        accounts = await self._accounts(destination)
-        if any(account["Account"] == destination.account_id for account in accounts):
+        living = {found["Account"] for found in await self._accounts(destination) if found.get("State") != "DELETED"}
+        if destination.account_id in living:
             return
-        others = ", ".join(sorted(account["Account"] for account in accounts))
+        others = ", ".join(sorted(living))
         if not others:
             message = f"{destination.event_source_name} is just being created or deleted in {destination.region}"
             raise SourceError(message, waiting_helps=True)

@@ -24,8 +24,8 @@ What is done follows from the record alone, one action at a time, so that a cras
 
 | standing | the record says                               | action                                   |
 |----------|-----------------------------------------------|------------------------------------------|
-| ACTIVE   | another source than the target, not yet buried | Bury(SOURCE_REPLACED)                   |
-| ACTIVE   | another source than the target, buried        | DeleteSource(source)                     |
+| ACTIVE   | what is pending was for another source        | Bury(SOURCE_REPLACED)                    |
+| ACTIVE   | another source than the target                | DeleteSource(source)                     |
 | ACTIVE   | the target is not made sure of                | CreateSource(target), noted down before  |
 | DELETING | a source                                      | DeleteSource(source)                     |
 | DELETING | no source                                     | Bury(INTEGRATION_DELETED)                |
@@ -65,7 +65,7 @@ class Recorded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: Destination | None = None
     created_at: float | None = None
     ensure: bool = False  # the activation has not made sure yet that the source exists
-    buried: bool = False  # what was pending for a source that goes has been dead-lettered
+    pending_for: Destination | None = None  # the source that what is pending was accepted for
     activation_requested: bool = False
 
     @property
@@ -186,13 +186,7 @@ def _what_changed(new: Destination, old: Destination | None) -> str:
 
 def _activate(recorded: Recorded, destination: Destination) -> Recorded:
     return replace(
-        recorded,
-        standing=Standing.ACTIVE,
-        why="",
-        target=destination,
-        ensure=True,
-        buried=recorded.buried and recorded.source != destination,
-        activation_requested=False,
+        recorded, standing=Standing.ACTIVE, why="", target=destination, ensure=True, activation_requested=False
     )
 
 
@@ -234,27 +228,28 @@ def _next_action(recorded: Recorded, *, has_file: bool, conflict: str | None) ->
 
 
 def _next_of_activation(recorded: Recorded, target: Destination) -> Action | None:
-    source = recorded.source
-    if source is None or source == target:
-        return CreateSource(target) if recorded.ensure else None
-    if recorded.created_at is not None and not recorded.buried:
-        message = f"{source.event_source_name} in account {source.account_id}, {source.region}, was replaced"
+    source, old = recorded.source, recorded.pending_for
+    if old is not None and old != target:
+        message = f"{old.event_source_name} in account {old.account_id}, {old.region}, was replaced"
         return Bury(Reason.SOURCE_REPLACED, message)
-    return DeleteSource(source)
+    if source is not None and source != target:
+        return DeleteSource(source)
+    return CreateSource(target) if recorded.ensure else None
 
 
 def completed(recorded: Recorded, action: Action, now: float) -> Recorded | None:
     """The record after the action has been carried out; `recorded` may have moved on meanwhile. None: drop it."""
     match action:
         case CreateSource(destination) if recorded.source == destination:
-            made_sure = recorded.target == destination
-            return replace(recorded, created_at=recorded.created_at or now, ensure=recorded.ensure and not made_sure)
+            recorded = replace(recorded, created_at=recorded.created_at or now)
+            if recorded.standing is Standing.ACTIVE and recorded.target == destination:
+                return replace(recorded, ensure=False, pending_for=destination)
         case DeleteSource(destination) if recorded.source == destination:
             return without_source(recorded)
         case Bury(Reason.INTEGRATION_DELETED) if recorded.standing is Standing.DELETING:
             return replace(recorded, standing=Standing.DELETED)
         case Bury(Reason.SOURCE_REPLACED) if recorded.standing is not Standing.DELETING:
-            return replace(recorded, buried=recorded.source != recorded.target)
+            return replace(recorded, pending_for=None)
         case Forget():
             return None
     return recorded
@@ -262,7 +257,7 @@ def completed(recorded: Recorded, action: Action, now: float) -> Recorded | None
 
 def without_source(recorded: Recorded) -> Recorded:
     """The record of an integration whose source is known not to exist, or to be another's now."""
-    return replace(recorded, source=None, created_at=None, buried=False)
+    return replace(recorded, source=None, created_at=None)
 
 
 def activation_requested(recorded: Recorded) -> Recorded:
