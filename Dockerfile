@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 ARG PYTHON_IMAGE=python:3.13-slim-bookworm
 
 # What is installed comes from the locks alone, each file checked by its hash; pip and the build tools stay behind.
