@@ -24,7 +24,7 @@ class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     source: str | None = None
     since: Count = 0
-    limit: Count | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class StateChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -158,7 +158,8 @@ class State:
 
     def set_source_state(self, region: str, name: str, state: SourceState, now: float) -> bool:
         """What the customer, or time, does to a source. Says whether there is such a source."""
-        source = self._region(region).get(name, now)
+        known = self._regions.get(region)
+        source = known.get(name, now) if known else None
         if source is not None:
             source.enter(state, now)
         return source is not None
