@@ -37,10 +37,10 @@ class FilterIndex(Generic[T]):
             for node in nodes:
                 if node.rest:
                     found += node.rest
-                if segment in node.literals:
-                    following.append(node.literals[segment])
-                if node.any is not None:
-                    following.append(node.any)
+                if (literal := node.literals.get(segment)) is not None:
+                    following.append(literal)
+                if (parameter := node.any) is not None:
+                    following.append(parameter)
             if not following:
                 return found
             nodes = following

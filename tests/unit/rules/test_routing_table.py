@@ -76,6 +76,12 @@ def test_topics_under_a_rest_keep_their_own_detail_types() -> None:
     assert [table.match(f"v2.new.{word}")[0].detail_type for word in ("a", "b")] == ["v2.new.a", "v2.new.b"]
 
 
+def test_known_topics_under_a_rest_keep_their_own_templates() -> None:
+    table = compile_known(crm=["v2.users.#"])
+    templates = [f"v2.users.{{id}}.{word}" for word in ("presence", "routingStatus")]
+    assert [table.match(template.replace("{id}", UUID))[0].detail_type for template in templates] == templates
+
+
 def test_a_detail_type_is_never_cut() -> None:
     topic = "v2.new." + "x" * 200
     assert compile_known(crm=["v2.new.#"]).match(topic)[0].detail_type == topic

@@ -161,6 +161,23 @@ def test_the_index_finds_what_a_naive_matcher_finds(filters: set[TopicFilter], t
     assert sorted(found, key=str) == sorted((f for f in filters if naive_match(f.segments, topic)), key=str)
 
 
+@pytest.mark.parametrize(
+    ("filters", "cover"),
+    [
+        ([], []),
+        (["a.*", "a.{id}"], ["a.*"]),
+        (["a.b", "a.*", "a.#"], ["a.#"]),
+        (["a.*", "a.*.#"], ["a.*", "a.*.#"]),
+        (["a", "a.#"], ["a", "a.#"]),
+        (["a.*.b", "a.b.*"], ["a.*.b", "a.b.*"]),
+        (["a.b.#", "a.*.#", "a.b.c.#"], ["a.*.#"]),
+        (["a.b", "#", "c"], ["#"]),
+    ],
+)
+def test_a_minimal_cover(filters: list[str], cover: list[str]) -> None:
+    assert {each.subscription() for each in minimal_cover(parse_topic_filters(filters))} == set(cover)
+
+
 @given(st.sets(FILTERS), TOPICS)
 def test_a_minimal_cover_lets_the_same_topics_through(filters: set[TopicFilter], topic: str) -> None:
     cover = minimal_cover(filters)
