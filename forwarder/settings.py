@@ -86,15 +86,17 @@ def _lower(value: object) -> object:
 class PluginChoice(EnvSettings):
     """Which plug-ins run. Read first, because their own settings depend on it."""
 
-    intake: str = Field("mqtt", description="The name of the intake plug-in that receives the notifications.")
-    sink: str = Field("eventbridge", description="The name of the sink plug-in that delivers; `stdout` prints entries.")
+    intake: str = Field(default="mqtt", description="The name of the intake plug-in that receives the notifications.")
+    sink: str = Field(
+        default="eventbridge", description="The name of the sink plug-in that delivers; `stdout` prints entries."
+    )
 
 
 class IntegrationFiles(EnvSettings):
     """Where the integrations are."""
 
     integrations_dir: Path = Field(
-        Path("config/integrations"), description="The directory of the integrations, one `<id>.env` file each."
+        default=Path("config/integrations"), description="The directory of the integrations, one `<id>.env` file each."
     )
 
 
@@ -102,15 +104,16 @@ class HttpSettings(EnvSettings):
     """Where probes, metrics, API and console are, and who may use them."""
 
     http_host: str = Field(
-        "127.0.0.1", min_length=1, description="The address that probes, metrics, API and console listen on."
+        default="127.0.0.1", min_length=1, description="The address that probes, metrics, API and console listen on."
     )
     http_port: int = Field(
-        8080, ge=0, le=65_535, description="The port they listen on, 0 to 65535; 0 takes any free one."
+        default=8080, ge=0, le=65_535, description="The port they listen on, 0 to 65535; 0 takes any free one."
     )
     admin_token: SecretStr | None = Field(
-        None, description="The bearer token that may see and change everything; without one nothing can be changed."
+        default=None,
+        description="The bearer token that may see and change everything; without one nothing can be changed.",
     )
-    viewer_token: SecretStr | None = Field(None, description="The bearer token that may see everything.")
+    viewer_token: SecretStr | None = Field(default=None, description="The bearer token that may see everything.")
 
 
 class Settings(HttpSettings, IntegrationFiles, PluginChoice):
@@ -121,44 +124,55 @@ class Settings(HttpSettings, IntegrationFiles, PluginChoice):
         description="The organization's id, 1 to 64 of `A-Za-z0-9.-_`; it is in every event source name.",
     )
     event_source_prefix: str = Field(
-        "aws.partner/genesys.com/cloud",
+        default="aws.partner/genesys.com/cloud",
         pattern=r"^aws\.partner(/[A-Za-z0-9._\-]+)+$",
         max_length=120,  # with an organization and a suffix of 64 each the name stays within AWS's 256
         description="The start of every event source name, which is prefix / organization / suffix.",
     )
     state_dir: Path = Field(
-        Path("var"), description="The directory of the spool, the lifecycle record and the dead letters."
+        default=Path("var"), description="The directory of the spool, the lifecycle record and the dead letters."
     )
     event_id: bool = Field(default=True, description="Whether `metadata.EventId` is added to each delivered event.")
-    batch_max_entries: int = Field(20, ge=1, le=20, description="A call leaves when it has this many entries, 1 to 20.")
+    batch_max_entries: int = Field(
+        default=20, ge=1, le=20, description="A call leaves when it has this many entries, 1 to 20."
+    )
     batch_max_bytes: ByteSize = Field(
-        ByteSize(262_144),
+        default=ByteSize(262_144),
         ge=1024,
         le=1_048_576,
         description="A call leaves before it is larger than this, 1KiB to 1MiB; AWS takes 256KiB from partners.",
     )
     batch_linger_ms: float = Field(
-        10, ge=0, le=10_000, description="A call that is not full leaves after this many milliseconds, at most 10000."
+        default=10,
+        ge=0,
+        le=10_000,
+        description="A call that is not full leaves after this many milliseconds, at most 10000.",
     )
     retention_hours: float = Field(
-        96, gt=0, le=24 * 365, description="An event that could not be delivered for this many hours expires."
+        default=96, gt=0, le=24 * 365, description="An event that could not be delivered for this many hours expires."
     )
     spool_max_bytes: ByteSize = Field(
-        ByteSize(10 * 1024**3),
+        default=ByteSize(10 * 1024**3),
         ge=1024**2,
         description="The most disk space the spool may take, such as `10GiB`; when full, the intake waits.",
     )
     dead_letter_retention_hours: float = Field(
-        24 * 14, gt=0, le=24 * 365, description="A dead letter is deleted after this many hours."
+        default=24 * 14, gt=0, le=24 * 365, description="A dead letter is deleted after this many hours."
     )
     dead_letter_max: int = Field(
-        100_000, ge=1, description="The most dead letters that are kept; beyond it the oldest are deleted."
+        default=100_000, ge=1, description="The most dead letters that are kept; beyond it the oldest are deleted."
     )
     reload_seconds: float = Field(
-        10, ge=0.1, le=60, description="The longest time between two looks at the integration files, 0.1 to 60 seconds."
+        default=10,
+        ge=0.1,
+        le=60,
+        description="The longest time between two looks at the integration files, 0.1 to 60 seconds.",
     )
     source_poll_seconds: float = Field(
-        60, ge=1, le=86_400, description="The seconds between two looks at the state of the event sources in AWS."
+        default=60,
+        ge=1,
+        le=86_400,
+        description="The seconds between two looks at the state of the event sources in AWS.",
     )
     reactivate_on_identity_change: bool = Field(
         default=False,
@@ -169,20 +183,24 @@ class Settings(HttpSettings, IntegrationFiles, PluginChoice):
         description="Whether events wait while an event source is PENDING, in which state AWS accepts and drops them.",
     )
     put_calls_per_second: float = Field(
-        1400, gt=0, description="The most calls a second in one region; 1400 is the quota AWS starts with."
+        default=1400, gt=0, description="The most calls a second in one region; 1400 is the quota AWS starts with."
     )
     put_calls_burst: int = Field(
-        3600, ge=1, description="The most calls at once in one region after a quiet time; 3600 is AWS's quota."
+        default=3600, ge=1, description="The most calls at once in one region after a quiet time; 3600 is AWS's quota."
     )
-    max_concurrency: int = Field(64, ge=1, le=1000, description="The most calls in flight in one region, 1 to 1000.")
+    max_concurrency: int = Field(
+        default=64, ge=1, le=1000, description="The most calls in flight in one region, 1 to 1000."
+    )
     shutdown_seconds: float = Field(
-        20, gt=0, le=3600, description="The seconds a stopping daemon has to finish the calls in flight."
+        default=20, gt=0, le=3600, description="The seconds a stopping daemon has to finish the calls in flight."
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
-        "info", description="The least severe log lines that are written: `debug`, `info`, `warning` or `error`."
+        default="info",
+        description="The least severe log lines that are written: `debug`, `info`, `warning` or `error`.",
     )
     log_format: Annotated[Literal["json", "console"] | None, BeforeValidator(_lower)] = Field(
-        None, description="The form of the log, `json` or `console`; by default `console` on a terminal, else `json`."
+        default=None,
+        description="The form of the log, `json` or `console`; by default `console` on a terminal, else `json`.",
     )
 
 

@@ -21,8 +21,8 @@ class BrokerSettings(EnvSettings):
 
     model_config = SettingsConfigDict(env_prefix="FORWARDER_BROKER_")
 
-    url: str = Field("broker://localhost", description="Where the broker is.")
-    password: SecretStr | None = Field(None, description="The broker's password.")
+    url: str = Field(default="broker://localhost", description="Where the broker is.")
+    password: SecretStr | None = Field(default=None, description="The broker's password.")
 
     @field_validator("password", mode="before")
     @classmethod

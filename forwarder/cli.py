@@ -1,0 +1,150 @@
+# ruff: noqa: PLC0415  (a command imports what it needs when it is called)
+"""The command line. Each command imports what it needs when it is called, so that `--help` is quick.
+
+Exit codes: 0 done, 1 failed while running, 2 bad configuration or usage. Errors go to standard error.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forwarder.errors import ConfigurationError, ForwarderError
+
+app = typer.Typer(
+    name="forwarder",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+)
+
+EnvFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--env-file",
+        help="The settings; environment variables win over it. Default: config/forwarder.env, if it exists.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        app()
+    except ForwarderError as error:
+        lines = error.problems if isinstance(error, ConfigurationError) else [error]
+        for line in lines:
+            typer.echo(f"forwarder: {line}", err=True)
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+
+
+@app.callback()
+def options(
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False
+) -> None:
+    """Carries an organization's notifications into Amazon EventBridge partner event sources."""
+    if version:
+        from forwarder.ops.build import version as installed
+
+        typer.echo(f"forwarder {installed()}")
+        raise typer.Exit
+
+
+@app.command()
+def run(env_file: EnvFile = None) -> None:
+    """Run the daemon. SIGTERM and SIGINT let it finish what is in flight and end it."""
+    from forwarder.commands.run import run_daemon
+
+    run_daemon(env_file)
+
+
+@app.command()
+def check(env_file: EnvFile = None, *, json: Json = False) -> None:
+    """Validate the settings and every integration file, and list every mistake."""
+    from forwarder.commands.check import find_problems, report
+
+    problems = find_problems(env_file)
+    report(problems, as_json=json)
+    raise typer.Exit(2 if problems else 0)
+
+
+@app.command()
+def demo(
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Stop after so many seconds and judge the result.")
+    ] = None,
+) -> None:
+    """Run everything on this machine, with made-up notifications and no AWS account."""
+    from forwarder.demo.demo import run_demo
+
+    raise typer.Exit(run_demo(seconds))
+
+
+@app.command()
+def emulator(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes any free one.")],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    *,
+    auto_associate: Annotated[
+        bool, typer.Option("--auto-associate", help="New event sources are ACTIVE at once.")
+    ] = False,
+) -> None:
+    """Emulate the partner's side of Amazon EventBridge, for trying out and for tests."""
+    from forwarder.commands.emulator import run_emulator
+
+    run_emulator(host, port, auto_associate=auto_associate)
+
+
+@app.command()
+def match(
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="A concrete topic, such as v2.users.1234.presence.")],
+    env_file: EnvFile = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Explain which integrations get a topic, and why the others do not, by what their files say."""
+    from forwarder.commands.match import explain
+
+    explain(topic, env_file, as_json=json)
+
+
+@app.command()
+def topics(
+    pattern: Annotated[
+        str, typer.Argument(metavar="PATTERN", help="A part of a topic, a topic, or a filter; all when left out.")
+    ] = "",
+    *,
+    json: Json = False,
+) -> None:
+    """Search the catalogue of known topics. Topics that are not in it work as well."""
+    from forwarder.commands.output import print_json
+    from forwarder.topics import Catalogue
+
+    found = Catalogue.load().search(pattern)
+    if json:
+        print_json(found)
+    elif found:
+        typer.echo("\n".join(found))
+    else:
+        typer.echo(f"No known topic matches {pattern!r}; a filter for it works all the same.", err=True)
+
+
+@app.command()
+def status(
+    env_file: EnvFile = None,
+    url: Annotated[str | None, typer.Option(help="Where the daemon is; by default where the settings put it.")] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Ask the running daemon how it is."""
+    from forwarder.commands.output import print_json
+    from forwarder.commands.status import fetch, show
+
+    found = fetch(env_file, url)
+    if json:
+        print_json(found)
+    else:
+        show(found)
