@@ -126,6 +126,7 @@ class MqttIntake:
         if self._runner and not self._runner.done():
             self._runner.cancel()
             await asyncio.wait({self._runner})
+        self._trouble = "closed"
 
     def _tls_context(self) -> ssl.SSLContext | None:
         if not self._broker.tls:

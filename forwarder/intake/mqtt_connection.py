@@ -7,6 +7,7 @@ the paho client inside (`_client`), paho's making of the socket (`_create_socket
 
 import asyncio
 import math
+import socket
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Never, Self
@@ -122,7 +123,9 @@ class Connection:
             self._wake()  # TLS may hold bytes that make no file descriptor readable
 
     def _create_tapped_socket(self) -> TappedSocket:
-        self._tap = TappedSocket(self._create_socket(), self._on_publish, self._wake)  # type: ignore[arg-type]  # no proxy, no WebSocket
+        sock: Any = self._create_socket()  # a socket, plain or TLS: there is neither a proxy nor a WebSocket
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # an acknowledgement waits for nothing
+        self._tap = TappedSocket(sock, self._on_publish, self._wake)
         return self._tap
 
     def _on_connect(
