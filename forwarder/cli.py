@@ -41,16 +41,22 @@ def main() -> None:
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)
 
 
-@app.callback()
-def options(
-    *, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False
-) -> None:
-    """Carries an organization's notifications into Amazon EventBridge partner event sources."""
-    if version:
-        from forwarder.ops.build import version as installed
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from forwarder.ops.build import version
 
-        typer.echo(f"forwarder {installed()}")
+        typer.echo(f"forwarder {version()}")
         raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+]
+
+
+@app.callback()
+def options(*, version: Version = False) -> None:
+    """Carries an organization's notifications into Amazon EventBridge partner event sources."""
 
 
 @app.command()

@@ -51,14 +51,10 @@ def _url(settings: HttpSettings) -> str:
 
 def _get(base: str, path: str, token: str | None) -> tuple[int, bytes]:
     """One GET without proxies or redirects: the daemon is asked, and nobody else gets the token."""
-    parts = urlsplit(base)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError([Problem(f"{base!r} is no URL", key="--url", hint="as in http://127.0.0.1:8080")])
-    connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = connect(parts.hostname, parts.port, timeout=_TIMEOUT_SECONDS)
+    connection, prefix = _connection(base)
     try:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        connection.request("GET", parts.path.rstrip("/") + path, headers=headers)
+        connection.request("GET", prefix + path, headers=headers)
         response = connection.getresponse()
         return response.status, response.read()
     except (OSError, HTTPException) as error:
@@ -66,6 +62,17 @@ def _get(base: str, path: str, token: str | None) -> tuple[int, bytes]:
         raise ForwarderError(f"no daemon answers at {base}: {reason}; is `forwarder run` running there?") from None
     finally:
         connection.close()
+
+
+def _connection(base: str) -> tuple[HTTPConnection, str]:
+    """A connection that is not open yet, and the path that the URL begins with."""
+    try:
+        parts = urlsplit(base)
+        connect = {"http": HTTPConnection, "https": HTTPSConnection}[parts.scheme]
+        return connect(parts.hostname or "", parts.port, timeout=_TIMEOUT_SECONDS), parts.path.rstrip("/")
+    except (KeyError, ValueError):
+        hint = "as in http://127.0.0.1:8080"
+        raise ConfigurationError([Problem(f"{base!r} is no URL of a daemon", key="--url", hint=hint)]) from None
 
 
 def show(status: Status) -> None:
