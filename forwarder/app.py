@@ -36,6 +36,7 @@ from forwarder.rules.routing_table import RoutingTable
 from forwarder.rules.validation import Rules, event_source_name
 from forwarder.settings import EnvSettings, Settings
 from forwarder.sinks.base import SinkContext
+from forwarder.spool.base import Books
 from forwarder.spool.sqlite import SqliteSpool
 from forwarder.topics import Catalogue
 
@@ -190,6 +191,21 @@ class Daemon:
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._tasks.create_task(work, name=name)
+
+    @property
+    def books(self) -> Books:
+        """The live books. Read, never write."""
+        return self._spool.books
+
+    @property
+    def connected(self) -> bool:
+        """Whether the intake's stream is open."""
+        return self._intake.health().connected
+
+    @property
+    def statuses(self) -> tuple[IntegrationStatus, ...]:
+        """Every integration with what it is doing."""
+        return self._statuses
 
     async def snapshot(self) -> Snapshot:
         """The whole daemon at this moment. The books are read after the last await: they balance."""

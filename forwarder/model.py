@@ -28,6 +28,7 @@ class Reason(StrEnum):
     # Retried: one entry of a call that was otherwise accepted.
     ENTRY_THROTTLED = "entry_throttled"
     ENTRY_INTERNAL = "entry_internal"
+    SOURCE_GONE = "source_gone"
     # Retried: the whole call; the lane backs off and moves nothing.
     THROTTLED = "throttled"
     SERVER_ERROR = "server_error"
@@ -41,7 +42,6 @@ class Reason(StrEnum):
     OVERSIZE = "oversize"
     INVALID_ENTRY = "invalid_entry"
     REFUSED = "refused"
-    SOURCE_GONE = "source_gone"
     SOURCE_REPLACED = "source_replaced"
     INTEGRATION_DELETED = "integration_deleted"
     UNREADABLE = "unreadable"
@@ -70,7 +70,7 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """The integrations that get a topic under one detail-type. A topic has one route, rarely more (see RoutingTable)."""
+    """The integrations that get a topic under one detail-type. A topic has one route, rarely more: see RoutingTable."""
 
     detail_type: str
     integration_ids: tuple[str, ...]

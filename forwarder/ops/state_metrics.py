@@ -42,7 +42,6 @@ _DEAD_LETTER_REASONS = (
     Reason.OVERSIZE,
     Reason.INVALID_ENTRY,
     Reason.REFUSED,
-    Reason.SOURCE_GONE,
     Reason.SOURCE_REPLACED,
     Reason.INTEGRATION_DELETED,
     Reason.UNREADABLE,
