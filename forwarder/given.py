@@ -1,6 +1,7 @@
 """What was given, where, and how to say what is wrong with it. The reading half of the settings."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ class Given(msgspec.Struct, frozen=True):
     source: str
     line: int | None = None
 
-    def problem(self, message: str, key: str, hint: str | None = None) -> Problem:
+    def problem(self, message: str, key: str | None, hint: str | None = None) -> Problem:
         """What is wrong with it, at its place."""
         return Problem(message, self.source, self.line, key, hint)
 
@@ -77,12 +78,12 @@ _MESSAGES = {
 }
 
 
-def describe(failure: ErrorDetails, key: str | None, hint: str | None, given: Given | None, *, secret: bool) -> Problem:
-    """A pydantic failure in the user's words."""
+def describe(
+    failure: ErrorDetails, key: str | None, hint: str | None, given: Given | None, secrets: Iterable[str]
+) -> Problem:
+    """A pydantic failure in the user's words. A validator's own words may quote a secret, and must not."""
     template = _MESSAGES.get(failure["type"])
     message = template.format(**failure.get("ctx", {})) if template else failure["msg"].removeprefix("Value error, ")
-    if given is None:
-        return Problem(message, key=key, hint=hint)
-    if secret:
-        message = message.replace(given.value, "***")  # a plug-in's own validator may quote what it was given
-    return Problem(message, given.source, given.line, key, hint)
+    for secret in secrets:
+        message = message.replace(secret, "***")
+    return given.problem(message, key, hint) if given else Problem(message, key=key, hint=hint)

@@ -240,14 +240,15 @@ def export_aws(env_file: Path | None) -> None:
 
 
 def settings_table(classes: Iterable[type[EnvSettings]]) -> str:
-    """A markdown table of every setting: name, default, meaning. Of each class those that are required come first."""
-    rows = ["| name | default | meaning |", "|---|---|---|"]
+    """A markdown table of every setting: name, default, meaning. Of each class those that are required come first; a
+    setting that several classes read is told once."""
+    rows: dict[str, str] = {}
     for cls in classes:
         fields = [(name, cls.model_fields[field_name]) for field_name, name in cls.env_names().items()]
         for name, field in sorted(fields, key=lambda each: not each[1].is_required()):
             by_file = f" Also by file: `{name}_FILE`." if _is_secret(field) else ""
-            rows.append(f"| `{name}` | {_default(field)} | {field.description or ''}{by_file} |")
-    return "\n".join(rows) + "\n"
+            rows.setdefault(name, f"| `{name}` | {_default(field)} | {field.description or ''}{by_file} |")
+    return "\n".join(["| name | default | meaning |", "|---|---|---|", *rows.values()]) + "\n"
 
 
 def _default(field: FieldInfo) -> str:
@@ -286,9 +287,9 @@ def _build(cls: type[_Class], given: Mapping[str, Given]) -> tuple[_Class | None
 def _with_secret_files(cls: type[EnvSettings], given: Mapping[str, Given]) -> tuple[dict[str, Given], list[Problem]]:
     """Add the secrets that are given by file, as container secrets are mounted, under their own names."""
     own, problems = dict(given), []
-    for field_name, name in cls.env_names().items():
+    for name in _secret_names(cls):
         by_file = given.get(f"{name}_FILE")
-        if by_file is None or not _is_secret(cls.model_fields[field_name]):
+        if by_file is None:
             continue
         if name in given:
             fault = f"both {name} and {name}_FILE are given"
@@ -311,15 +312,17 @@ def _describe(cls: type[EnvSettings], failure: ErrorDetails, own: Mapping[str, G
     names = cls.env_names()
     where = str(failure["loc"][0]) if failure["loc"] else ""
     key = names.get(where, where) or None  # of a field with an alias, pydantic names the alias
-    field = next((field for name, field in cls.model_fields.items() if names[name] == key), None)
-    secret = field is not None and _is_secret(field)
-    return describe(failure, key, field and field.description, own.get(key or ""), secret=secret)
+    hint = next((field.description for name, field in cls.model_fields.items() if names[name] == key), None)
+    secrets = [own[name].value for name in _secret_names(cls) if name in own]
+    return describe(failure, key, hint, own.get(key or ""), secrets)
 
 
 def _unknown(
     given: Mapping[str, Given], classes: Sequence[type[EnvSettings]], other_prefixes: tuple[str, ...]
 ) -> Iterator[Problem]:
-    known = {name for cls in classes for name in _accepted(cls)}
+    known = {
+        name for cls in classes for name in (*cls.env_names().values(), *map("{}_FILE".format, _secret_names(cls)))
+    }
     for key, value in given.items():
         ours = key.upper().startswith(_OWN) and value.line is not None
         if ours and key not in known and not key.startswith(other_prefixes):
@@ -327,8 +330,5 @@ def _unknown(
             yield value.problem("there is no such setting", key, f"did you mean {near[0]}?" if near else None)
 
 
-def _accepted(cls: type[EnvSettings]) -> Iterator[str]:
-    for field_name, name in cls.env_names().items():
-        yield name
-        if _is_secret(cls.model_fields[field_name]):
-            yield f"{name}_FILE"
+def _secret_names(cls: type[EnvSettings]) -> list[str]:
+    return [name for field_name, name in cls.env_names().items() if _is_secret(cls.model_fields[field_name])]
