@@ -1,6 +1,7 @@
 """The settings: layers, secrets by file, every mistake at once, and no secret in any of it."""
 
 import os
+import re
 import traceback
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from forwarder.errors import ConfigurationError, Problem
+from forwarder.plugins import INTAKES, SINKS, load_intake, load_sink
 from forwarder.settings import EnvSettings, Settings, export_aws, load_all, settings_table
 
 SECRET = "s3cr3t-value"
@@ -233,3 +235,14 @@ def test_the_table_is_complete() -> None:
     )
     for name, field in Settings.model_fields.items():
         assert (field.description or "").endswith("."), name
+
+
+def test_the_example_shows_every_setting_with_its_default(tmp_path: Path) -> None:
+    plugins = [*(load_intake(name).settings for name in INTAKES), *(load_sink(name).settings for name in SINKS)]
+    example = (Path(__file__).parents[2] / "config/forwarder.env.example").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^#?(FORWARDER_\w+)=(.*)$", example, re.MULTILINE))
+    defaults = dict(re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", settings_table([Settings, *plugins]), re.MULTILINE))
+    assert shown == {name: "" if default == "required" else default for name, default in defaults.items()}
+    path = tmp_path / "forwarder.env"
+    path.write_text(example.replace("FORWARDER_ORGANIZATION_ID=", "FORWARDER_ORGANIZATION_ID=acme"), encoding="utf-8")
+    load_all([Settings, load_intake("file").settings], path)
