@@ -146,7 +146,7 @@ class Reloader:
         timeout = int(self._poll_seconds * 1000)
         events = awatch(
             self._directory,
-            watch_filter=None,  # ConfigMaps change by renaming a hidden link, which the default filter leaves out
+            watch_filter=None,  # the default one is deaf below directories of certain names, such as node_modules
             debounce=MAX_DEBOUNCE_MS,
             step=DEBOUNCE_MS,
             rust_timeout=timeout,

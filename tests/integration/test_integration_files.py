@@ -1,4 +1,5 @@
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from forwarder.integrations.directory import (
     write_atomically,
 )
 from forwarder.integrations.regions import eventbridge_regions
+from forwarder.rules.topic_filter import parse_topic_filters
 from forwarder.rules.validation import Rules
+from forwarder.topics import Catalogue
 
 GOOD = """\
 AWS_ACCOUNT_ID=123456789012
@@ -207,3 +210,21 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     with reading:
         assert reading.read() == b"a" * 100_000
     assert read_contents(tmp_path) == {"crm.env": b"b"}
+
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "config" / "integrations").glob("*.env.example"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_are_right_and_their_filters_known(tmp_path: Path, example: Path) -> None:
+    shutil.copy(example, tmp_path / example.stem)
+    (file,) = read(tmp_path).files.values()
+    assert file.problems == ()
+    assert file.integration is not None
+    for topic_filter in parse_topic_filters(file.integration.topic_filters):
+        filled = topic_filter.subscription().replace("*", "7").replace("#", "anything.7")
+        assert Catalogue.load().template_of(filled) is not None, str(topic_filter)
+
+
+def test_there_are_examples() -> None:
+    assert [path.stem for path in EXAMPLES] == ["audit-archive.env", "crm-prod.env"]

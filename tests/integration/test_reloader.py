@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import watchfiles
 from structlog.testing import capture_logs
 
 from forwarder.integrations.configuration import Configuration
-from forwarder.integrations.directory import write_atomically
+from forwarder.integrations.directory import DirectoryState, interpret, write_atomically
 from forwarder.reloader import MAX_LOOKS_TO_SETTLE, Reloader
 from forwarder.rules.validation import Rules
 
@@ -136,6 +137,15 @@ async def test_a_look_at_the_same_files_emits_and_logs_nothing(harness: Harness,
     assert len(harness.emitted) == 1
     assert len(logs) == logged
     assert harness.reloader.view().succeeded + harness.reloader.view().failed == 1
+
+
+async def test_an_edit_that_changes_no_value_emits_nothing(harness: Harness) -> None:
+    path = harness.put("crm")
+    await harness.look()
+    path.write_text(path.read_text() + "# a comment\n")
+    await harness.look()
+    assert len(harness.emitted) == 1
+    assert harness.reloader.view().succeeded == 2
 
 
 async def test_an_edit_of_the_same_size_and_time_is_noticed(harness: Harness) -> None:
@@ -311,6 +321,27 @@ async def test_two_looks_at_once_take_each_change_once(harness: Harness) -> None
     assert len(harness.emitted) == 1
 
 
+async def test_a_slow_look_cannot_undo_a_later_one(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, reading = threading.Event(), threading.Event()
+
+    def interpret_slowly(*arguments: Any) -> DirectoryState:
+        if not reading.is_set():
+            reading.set()
+            assert slow.wait(WAIT)
+        return interpret(*arguments)
+
+    monkeypatch.setattr("forwarder.reloader.interpret", interpret_slowly)
+    harness.put("crm", "a")
+    first = asyncio.create_task(harness.look())
+    assert await asyncio.to_thread(reading.wait, WAIT)
+    harness.put("crm", "b")
+    second = asyncio.create_task(harness.look())
+    await asyncio.wait({second}, timeout=0.3)  # it should not come to an end, and cannot say so
+    slow.set()
+    await asyncio.gather(first, second)
+    assert harness.filters() == {"crm": "b"}
+
+
 async def test_polling_alone_brings_every_change(tmp_path: Path) -> None:
     harness = Harness(tmp_path, poll_seconds=0.02)
     async with running(harness):
@@ -320,8 +351,11 @@ async def test_polling_alone_brings_every_change(tmp_path: Path) -> None:
         await until(lambda: harness.filters() == {"crm": "b"}, nudge=lambda: None)
 
 
-async def test_file_events_bring_a_change_without_waiting_for_the_poll(tmp_path: Path) -> None:
-    harness = Harness(tmp_path, poll_seconds=3600.0, file_events=True)
+@pytest.mark.parametrize("name", ["integrations", "node_modules"])
+async def test_file_events_bring_a_change_without_waiting_for_the_poll(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / name
+    directory.mkdir()
+    harness = Harness(directory, poll_seconds=3600.0, file_events=True)
     async with running(harness):
         await until(lambda: harness.filters() == {"crm": "a"}, nudge=lambda: harness.put("crm", "a"))
         harness.changed.clear()
