@@ -96,6 +96,7 @@ async def test_reading_on_from_where_one_was(admin: aiohttp.ClientSession, event
     assert since == 10, "a page that was not cut short has seen other sources' events too"
     encoded = await get(admin, "/_emulator/events?source=" + other.replace("/", "%2F"))
     assert [event["detail"]["n"] for event in encoded["events"]] == [0, 2, 4, 6, 8]
+    assert encoded["next"] == 10
 
 
 @pytest.mark.parametrize("query", ["since=-1", "since=x", "limit=0", "sources=x"])
@@ -302,9 +303,16 @@ async def test_a_call_over_a_mebibyte(admin: aiohttp.ClientSession) -> None:
 
 
 async def test_what_is_no_api_call_gets_an_error_in_aws_form(admin: aiohttp.ClientSession) -> None:
-    async with admin.get("/") as answer:
-        assert answer.status == 400
-        assert answer.content_type == "application/x-amz-json-1.1"
-        assert json.loads(await answer.read())["__type"] == "UnknownOperationException"
-    async with admin.post("/", headers={"X-Amz-Target": "AWSEvents.PutPartnerEvents"}) as answer:
+    put = {"X-Amz-Target": "AWSEvents.PutPartnerEvents"}
+    for method, path, headers in (
+        ("GET", "/", {}),
+        ("GET", "/", put),
+        ("POST", "/elsewhere", put),
+        ("POST", "/", {"X-Amz-Target": "DynamoDB.PutPartnerEvents"}),
+    ):
+        async with admin.request(method, path, headers=headers) as answer:
+            assert answer.status == 400
+            assert answer.content_type == "application/x-amz-json-1.1"
+            assert json.loads(await answer.read())["__type"] == "UnknownOperationException"
+    async with admin.post("/", headers=put) as answer:
         assert json.loads(await answer.read())["__type"] == "MissingAuthenticationTokenException"

@@ -139,6 +139,7 @@ def test_listing_pages_through_all_names_once_in_order(names: set[int], limit: i
         request = wire.ListSourcesRequest(name_prefix=NAME, limit=limit, next_token=token)
         page = state.list_sources(REGION, request, NOW)
         assert len(page.partner_event_sources) <= (limit or 100)
+        assert page.partner_event_sources or not names, "no token leads to an empty page"
         listed += [source.name for source in page.partner_event_sources]
         token = page.next_token
         if token is None:
@@ -150,6 +151,12 @@ def test_listing_pages_through_all_names_once_in_order(names: set[int], limit: i
 def test_a_token_that_was_never_given_out(token: str) -> None:
     with pytest.raises(wire.ApiError, match="InvalidToken"):
         new_state().list_sources(REGION, wire.ListSourcesRequest(name_prefix=NAME, next_token=token), NOW)
+
+
+def test_a_state_is_set_on_what_exists_only() -> None:
+    state = new_state()
+    assert not state.set_source_state("nowhere", NAME, SourceState.ACTIVE, NOW)
+    assert state.stats()["regions"] == {}
 
 
 def test_an_entry_fault_on_order_fails_good_entries_and_is_booked() -> None:
