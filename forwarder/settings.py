@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar, get_args
 
-from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -83,6 +83,9 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+Size = Annotated[ByteSize, AfterValidator(int)]  # a plain int from here on: msgspec cannot encode a ByteSize
+
+
 class PluginChoice(EnvSettings):
     """Which plug-ins run. Read first, because their own settings depend on it."""
 
@@ -136,7 +139,7 @@ class Settings(HttpSettings, IntegrationFiles, PluginChoice):
     batch_max_entries: int = Field(
         default=20, ge=1, le=20, description="A call leaves when it has this many entries, 1 to 20."
     )
-    batch_max_bytes: ByteSize = Field(
+    batch_max_bytes: Size = Field(
         default=ByteSize(262_144),
         ge=1024,
         le=1_048_576,
@@ -151,7 +154,7 @@ class Settings(HttpSettings, IntegrationFiles, PluginChoice):
     retention_hours: float = Field(
         default=96, gt=0, le=24 * 365, description="An event that could not be delivered for this many hours expires."
     )
-    spool_max_bytes: ByteSize = Field(
+    spool_max_bytes: Size = Field(
         default=ByteSize(10 * 1024**3),
         ge=1024**2,
         description="The most disk space the spool may take, such as `10GiB`; when full, the intake waits.",

@@ -82,6 +82,8 @@ def test_values_in_their_usual_forms(env_file: Path) -> None:
     settings = Settings.load(env_file)
     assert (settings.organization_id, settings.event_id, settings.log_level) == ("acme", False, "warning")
     assert settings.spool_max_bytes == 2 * 1024**3
+    assert type(settings.spool_max_bytes) is int
+    assert type(settings.batch_max_bytes) is int
     assert settings.secrets() == {"a${HOME}b"}  # taken as it stands
 
 
