@@ -31,7 +31,7 @@ demo: setup ## run everything on this machine, no AWS account needed (SECONDS=20
 	$(BIN)/forwarder demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: setup ## run the whole suite (ARGS="-k spool" chooses)
-	scripts/require mosquitto promtool chromium
+	scripts/require mosquitto prometheus promtool chromium
 	$(BIN)/pytest $(ARGS)
 
 bench: setup ## measure events per second, CPU per event and latency

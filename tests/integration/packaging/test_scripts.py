@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-BASICS = ("awk", "cat", "command", "dirname", "echo", "sh", "test", "xargs")
+BASICS = ("awk", "cat", "dirname", "echo", "sh", "sort", "test", "xargs")
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def add_python(folder: Path, name: str, version: tuple[int, int]) -> None:
 
 
 def test_what_cannot_be_had_is_named_with_the_package_it_is_in(bare: Path) -> None:
-    done = run(bare, "scripts/require", "mosquitto", "promtool", "sh")
+    done = run(bare, "scripts/require", "mosquitto", "prometheus", "promtool", "sh")
     assert done.returncode == 1
-    assert "not to be had here: mosquitto promtool\n" in done.stderr
+    assert "not to be had here: mosquitto prometheus promtool\n" in done.stderr
     assert "apt-get install mosquitto prometheus\n" in done.stderr
 
 
