@@ -33,11 +33,11 @@ class Masker:
     def mask(self, value: object, name: str = "") -> object:
         """The value with every secret in it replaced, whatever it is nested in. What JSON has no form for becomes text
         here, because nobody could look for secrets in it afterwards."""
-        if _SECRET_NAME.search(name) and value not in (None, ""):
-            return MASK
         match value:
-            case None | bool() | int() | float():
-                return value
+            case None | bool() | int() | float() | "":
+                return value  # a count of `credentials` errors is no secret
+            case _ if _SECRET_NAME.search(name):
+                return MASK
             case str():
                 return self.mask_text(value)
             case Mapping():

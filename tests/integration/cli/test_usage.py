@@ -1,6 +1,7 @@
 """What every command has in common: exit codes, where errors go, how quickly it starts."""
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -91,3 +92,21 @@ def test_a_port_in_use_is_2(forwarder: Forwarder, environment: dict[str, str], d
     assert shown.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in shown.stderr
     assert "Traceback" not in shown.stderr
+
+
+def test_ctrl_c_leaves_no_traceback(environment: dict[str, str], directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with subprocess.Popen(
+            [sys.executable, "-m", "forwarder", "status", "--url", url],
+            cwd=directory,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            connection, _ = silent.accept()
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=20)
+            connection.close()
+    assert process.returncode != 0
+    assert "Traceback" not in errors

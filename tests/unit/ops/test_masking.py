@@ -50,7 +50,11 @@ def test_masks_by_name_at_any_depth(name: str) -> None:
 
 
 def test_a_secret_that_was_not_given_is_shown_as_not_given() -> None:
-    assert Masker([]).mask({"password": None}) == {"password": None}
+    assert Masker([]).mask({"password": None, "token": ""}) == {"password": None, "token": ""}
+
+
+def test_a_count_is_no_secret() -> None:
+    assert Masker([]).mask({"retried": {"credentials": 3}}) == {"retried": {"credentials": 3}}
 
 
 def test_takes_the_aws_secrets_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
