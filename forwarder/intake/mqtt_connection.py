@@ -42,8 +42,11 @@ class Connection:
         paho.manual_ack_set(True)
         self._create_socket = paho._create_socket  # noqa: SLF001  (see the module's docstring)
         paho._create_socket = self._create_tapped_socket  # type: ignore[assignment]  # noqa: SLF001  (likewise)
+        self._hung_up = asyncio.Event()
         self._greet: Any = paho.on_connect
+        self._part: Any = paho.on_disconnect
         paho.on_connect = self._on_connect
+        paho.on_disconnect = self._on_disconnect
 
     async def __aenter__(self) -> Self:
         """Connect.
@@ -52,13 +55,26 @@ class Connection:
             aiomqtt.MqttError: the broker cannot be reached, or refuses us.
         """
         try:
-            await self._client.__aenter__()
+            await self._enter()
         except BaseException:
             self._paho.disconnect()  # aiomqtt leaves the socket open after a refusal or a timeout
             raise
         if self._tap is not None and self._paho.socket() is not None:
             self._loop.add_reader(self._tap.fileno(), self._read)  # takes the place of aiomqtt's
         return self
+
+    async def _enter(self) -> None:
+        """Connect, without aiomqtt's ten seconds of waiting for an answer after the broker has hung up."""
+        entering = self._loop.create_task(self._client.__aenter__())
+        hung_up = self._loop.create_task(self._hung_up.wait())
+        try:
+            await asyncio.wait({entering, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+            if not entering.done():
+                raise aiomqtt.MqttError("the broker closed the connection without an answer")
+            await entering
+        finally:
+            entering.cancel()
+            hung_up.cancel()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -133,6 +149,10 @@ class Connection:
     ) -> None:
         self.session_present = flags.session_present
         self._greet(client, userdata, flags, code, properties)
+
+    def _on_disconnect(self, *details: Any) -> None:
+        self._part(*details)
+        self._hung_up.set()
 
     def _wake(self) -> None:
         self._loop.call_soon(self._read)

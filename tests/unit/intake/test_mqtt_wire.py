@@ -1,0 +1,99 @@
+"""Cutting the byte stream: whatever the pieces it comes in, the same packets."""
+
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forwarder.intake.mqtt_wire import PacketSplitter, TappedSocket, pubacks
+
+PINGRESP = b"\xd0\x00"
+
+
+def packet(first: int, body: bytes) -> bytes:
+    length, encoded = len(body), b""
+    while True:
+        length, low = divmod(length, 128)
+        encoded += bytes([low | (0x80 if length else 0)])
+        if not length:
+            return bytes([first]) + encoded + body
+
+
+def publish(topic: bytes, payload: bytes, packet_id: int = 0, flags: int = 0) -> bytes:
+    qos = 0x02 if packet_id else 0
+    identifier = packet_id.to_bytes(2) if packet_id else b""
+    return packet(0x30 | qos | flags, len(topic).to_bytes(2) + topic + identifier + payload)
+
+
+publishes = st.tuples(
+    st.binary(max_size=20), st.binary(max_size=300), st.integers(0, 65535), st.sampled_from([0, 8, 1, 9])
+)
+others = st.binary(max_size=150).map(lambda body: packet(0x90, body)) | st.just(PINGRESP)
+
+
+@given(st.data(), st.lists(publishes | others, max_size=8))
+def test_the_same_packets_however_they_are_cut(
+    data: st.DataObject, packets: list[tuple[bytes, bytes, int, int] | bytes]
+) -> None:
+    stream = b"".join(p if isinstance(p, bytes) else publish(*p) for p in packets)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
+    taken: list[tuple[bytes, bytes, int]] = []
+    splitter = PacketSplitter(lambda *message: taken.append(message))
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        if start < end:
+            splitter.feed(stream[start:end])
+    assert taken == [p[:3] for p in packets if isinstance(p, tuple)]
+    assert splitter.others == b"".join(p for p in packets if isinstance(p, bytes))
+
+
+@given(st.binary(max_size=200))
+def test_never_raises(stream: bytes) -> None:
+    splitter = PacketSplitter(lambda *_: None)
+    for at in range(len(stream)):
+        splitter.feed(stream[at : at + 1])
+
+
+def test_a_publish_that_is_none_and_qos_2_are_left_to_paho() -> None:
+    strange = packet(0x32, b"\x00\xffshort") + packet(0x34, b"\x00\x01t\x00\x01payload") + b"\x30\xff\xff\xff\xff\xff"
+    splitter = PacketSplitter(lambda *_: None)
+    splitter.feed(strange)
+    assert splitter.others == strange
+
+
+def test_pubacks_in_one_piece() -> None:
+    assert pubacks([1, 65535]) == b"\x40\x02\x00\x01\x40\x02\xff\xff"
+
+
+class TestTappedSocket:
+    def test_a_ping_is_answered_by_whatever_comes(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            taken: list[bytes] = []
+            tapped = TappedSocket(ours, lambda topic, payload, _: taken.append(payload), lambda: None)
+            tapped.send(b"\xc0\x00")
+            assert tapped.pending() == 0
+            theirs.sendall(publish(b"t", b"p", 1))
+            assert tapped.recv(1) + tapped.recv(1) == PINGRESP
+            assert taken == [b"p"]
+
+    def test_while_paused_it_reads_nothing_and_pings_are_answered(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            taken: list[bytes] = []
+            woken: list[bool] = []
+            tapped = TappedSocket(ours, lambda topic, payload, _: taken.append(payload), lambda: woken.append(True))
+            tapped.send(b"\xc0\x00")
+            tapped.pause()
+            tapped.send(b"\xc0\x00")
+            theirs.sendall(publish(b"t", b"p"))
+            assert len(woken) == 2
+            assert tapped.recv(9) == PINGRESP * 2
+            assert taken == []
+            assert theirs.recv(9) == b"\xc0\x00" * 2
+            tapped.resume()
+            with pytest.raises(BlockingIOError):
+                tapped.recv(1)
+            assert taken == [b"p"]
