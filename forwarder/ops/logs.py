@@ -95,9 +95,9 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
-    # Their debug output quotes requests, headers and credentials.
-    for name in ("botocore", "aiobotocore"):
-        logging.getLogger(name).setLevel(max(number, logging.INFO))
+    # Below that they say little that we do not say ourselves, and their debug output quotes headers and credentials.
+    for name in ("botocore", "aiobotocore", "watchfiles"):
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
     logging.captureWarnings(capture=True)
     logging.raiseExceptions = False  # a reader of the log that has gone is no reason to print more
 
