@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
+from aiohttp import ClientConnectorError
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -209,9 +210,12 @@ def _failure(error: Exception, destination: Destination) -> SourceError:
     match error:
         case SSLError():
             return SourceError(f"{message}; check AWS_CA_BUNDLE and the endpoint's certificate")
-        case EndpointConnectionError() | ConnectTimeoutError():
+        case ConnectTimeoutError():
             return SourceError(f"{message}; trying again", waiting_helps=True)
-        case HTTPClientError() | ResponseParserError() | OSError():
+        case EndpointConnectionError() if isinstance(error.kwargs.get("error"), ClientConnectorError):
+            return SourceError(f"{message}; trying again", waiting_helps=True)
+        case EndpointConnectionError() | HTTPClientError() | ResponseParserError() | OSError():
+            # aiobotocore has an EndpointConnectionError also for a connection that broke when the call was made.
             return SourceError(f"{message}; trying again", waiting_helps=True, nothing_happened=False)
         case _:
             return SourceError(message)

@@ -555,6 +555,16 @@ class Life(RuleBasedStateMachine):
             assert not now.takes_events
         self.run(settle())
 
+    @rule(key=IDS, answer=ANSWERS, account=st.sampled_from(ACCOUNTS))
+    def move(self, key: str, answer: SourceError | None, account: str) -> None:
+        """The common story: events flow, the account is changed, the integration activated; AWS may stumble once."""
+        if key in self.files:
+            self.all_is_well()
+            self.event(key)
+            self.world.aws.answers["create"] = [] if answer is None else [answer]
+            self.edit(key, self.files[key].event_source_suffix, account, ENABLED)
+            self.activate(key)
+
     @rule(key=IDS)
     def remove_file(self, key: str) -> None:
         self.files.pop(key, None)
@@ -586,6 +596,12 @@ class Life(RuleBasedStateMachine):
     def disk(self, full: bool, broken: bool) -> None:
         self.world.record.full = full
         self.world.spool.broken = broken
+
+    @rule()
+    def all_is_well(self) -> None:
+        self.world.aws.always, self.world.record.full, self.world.spool.broken = None, False, False
+        self.world.aws.hanging = set()
+        self.time_passes(61)
 
     @rule(seconds=st.sampled_from([0.5, 5, 61]))
     def time_passes(self, seconds: float) -> None:
@@ -660,9 +676,9 @@ class Life(RuleBasedStateMachine):
     def all_ends_well(self) -> None:
         """When all is well again, everything comes to where it should be."""
         world = self.world
-        world.aws.always, world.aws.hanging, world.record.full, world.spool.broken = None, set(), False, False
-        self.crash()
-        self.run(world.clock.advance(1000))
+        self.all_is_well()
+        self.crash()  # frees what hangs
+        self.time_passes(1000)
         for key, recorded in world.record.disk.items():
             assert recorded.standing is not Standing.DELETING
             assert recorded.standing is not Standing.DELETED or key in self.files
