@@ -117,7 +117,7 @@ async def make() -> AsyncIterator[Make]:
 
         def sink(aws: Aws | str, max_concurrency: int = 8, **settings: float) -> EventBridgeSink:
             context = SinkContext(Aws(aws) if isinstance(aws, str) else aws, max_concurrency, 262_144)
-            made = create(EventBridgeSettings(**settings), context)
+            made = create(EventBridgeSettings.model_validate(settings), context)
             closing.push_async_callback(made.close)
             return made
 

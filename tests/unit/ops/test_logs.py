@@ -85,7 +85,7 @@ def test_botocore_never_debugs() -> None:
     stream = io.StringIO()
     configure("debug", "json", Masker([]), stream=stream)
     logging.getLogger("botocore.auth").debug("AWS4 secret stuff")
-    logging.getLogger("botocore.auth").info("fine")
+    logging.getLogger("botocore.auth").warning("fine")
     assert [line["event"] for line in lines(stream)] == ["fine"]
 
 
