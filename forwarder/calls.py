@@ -38,14 +38,27 @@ class Call(msgspec.Struct):
         return [d.seq for d in (*self.send, *self.expired, *(d for d, _, _ in self.faulty))]
 
     def halves(self) -> tuple["Call", "Call"]:
-        """Two calls that together are this one; what needs no sending stays with the first."""
+        """Two calls that together are this one. What needs no sending stays with the stretch that it is in: each half
+        is booked by itself."""
         middle = len(self.send) // 2
         left, right = self.send[:middle], self.send[middle:]
         if self.stretch is None:
             return Call(left, self.expired, self.faulty, None), Call(right, [], [], None)
         border = left[-1].seq
-        first = Call(left, self.expired, self.faulty, (self.stretch[0], border))
-        return first, Call(right, [], [], (border + 1, self.stretch[1]))
+        return (
+            Call(
+                left,
+                [each for each in self.expired if each.seq <= border],
+                [each for each in self.faulty if each[0].seq <= border],
+                (self.stretch[0], border),
+            ),
+            Call(
+                right,
+                [each for each in self.expired if each.seq > border],
+                [each for each in self.faulty if each[0].seq > border],
+                (border + 1, self.stretch[1]),
+            ),
+        )
 
 
 class Trouble(msgspec.Struct, frozen=True):

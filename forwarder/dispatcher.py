@@ -44,7 +44,8 @@ class Dispatcher:
         for integration_id in self._statuses:
             self._ensure(integration_id)
         for integration_id, lane in self._lanes.items():
-            lane.apply(self._statuses.get(integration_id))
+            # One that is held back stays paused, whatever its status says meanwhile.
+            lane.apply(None if integration_id in self._held else self._statuses.get(integration_id))
 
     def _ensure(self, integration_id: str) -> None:
         if integration_id in self._lanes or integration_id in self._held or self._draining:

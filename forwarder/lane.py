@@ -91,13 +91,16 @@ class Lane:
             self._wake.set()
 
     def look(self) -> None:
-        """Look again: there may be more to do, parked entries for one."""
+        """Look again: there may be more to do, such as parked entries that are due."""
+        self.queue.note_parked(self._clock.now())
         self._wake.set()
 
     def move_on(self) -> None:
-        """Where nothing waits for this lane, book that it has passed what lies in the log for others."""
+        """Where nothing waits for this lane, book that it has passed what lies in the log for others; and have it read
+        on if it is behind: nobody wakes it for what is not for it."""
         if self.queue.oldest() is None and self._calls < UNSETTLED_CALLS:
-            self._launch(self._take(sending=False), None)
+            self._launch(self.queue.take_expired(self._clock.now()), None)
+        self._wake.set()
 
     @property
     def finished(self) -> bool:
@@ -147,21 +150,21 @@ class Lane:
         if (until_send := self._until_send()) <= 0:
             return await self._start_call()
         if (until_expiry := self._until_expiry()) <= 0:
-            return self._launch(self._take(sending=False), None)
+            return self._launch(self.queue.take_expired(self._clock.now()), None)
         return await self._wait(min(until_send, until_expiry))
 
     def _until_expiry(self) -> float:
-        expiry = self.queue.next_expiry()
-        return LONGEST_WAIT if expiry is None else expiry - self._clock.now()
+        return LONGEST_WAIT if self._calls >= UNSETTLED_CALLS else self.queue.until_expiry(self._clock.now())
 
     def _until_send(self) -> float:
         """Seconds until there may be a call to send."""
         if not self._destination or self._calls >= UNSETTLED_CALLS:
             return LONGEST_WAIT
+        wait = self._next_send() - self._clock.now()
         if self._trouble:
             # One call at a time shows whether the destination is back.
-            return LONGEST_WAIT if self._calls else self._retry_at - self._clock.monotonic()
-        return self._next_send() - self._clock.now()
+            return LONGEST_WAIT if self._calls else max(wait, self._retry_at - self._clock.monotonic())
+        return wait
 
     def _next_send(self) -> float:
         """When (epoch seconds) there will be something to send; in the past where there is already."""
@@ -171,7 +174,7 @@ class Lane:
         times = []
         if (oldest := self.queue.oldest()) is not None:
             times.append(now if self._draining else min(oldest, now) + self._context.linger)
-        if (parked := self.queue.next_parked()) is not None:
+        if not self._draining and (parked := self.queue.next_parked()) is not None:
             times.append(parked)
         return min(times, default=float("inf"))
 
@@ -190,21 +193,18 @@ class Lane:
             return
         gate = self._context.gate(destination.region)
         await gate.acquire(self.id)
-        # Taken only now: while it waited, the call may have filled up, or the destination have changed.
-        call = self._take(sending=True) if destination is self._destination else None
+        # Taken only now: while it waited the call may have filled up, the destination have changed or be in trouble.
+        call = self._take(destination) if destination is self._destination and self._until_send() <= 0 else None
         if call is None or not call.send:
             gate.withdraw(self.id)
         self._launch(call, destination)
 
-    def _take(self, *, sending: bool) -> Call | None:
-        sink, destination = self._context.sink, self._destination
-        if destination is None:
-            return self.queue.take(self._clock.now(), size=_no_size, fault=_no_fault, sending=False)
+    def _take(self, destination: Destination) -> Call | None:
+        sink = self._context.sink
         return self.queue.take(
             self._clock.now(),
             size=partial(sink.entry_size, destination),
             fault=partial(sink.entry_fault, destination),
-            sending=sending,
         )
 
     def _launch(self, call: Call | None, destination: Destination | None) -> None:
@@ -313,12 +313,3 @@ def _misaligned(call: Call, results: Sequence[EntryResult]) -> PutError | None:
     if len(results) == len(call.send):
         return None
     return PutError(Reason.BAD_ANSWER, "BadAnswer", f"{len(results)} results for {len(call.send)} entries")
-
-
-def _no_size(delivery: Delivery) -> int:
-    """A paused lane has no destination to measure for, and sends nothing."""
-    return len(delivery.notification.detail)
-
-
-def _no_fault(_: Delivery) -> None:
-    """A paused lane has no destination to judge for."""

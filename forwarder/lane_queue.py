@@ -7,9 +7,8 @@ a stretch of it; the stretches of all calls taken tile the log, so finishing the
 from collections import deque
 from collections.abc import Callable, Iterable
 
-import msgspec
-
 from forwarder.calls import Call
+from forwarder.errors import SpoolError
 from forwarder.model import Delivery, Reason
 from forwarder.rules.batching import CallLimits, pack
 from forwarder.spool.base import LanePosition, Spool
@@ -18,6 +17,11 @@ BUFFER_ENTRIES = 2_000
 BUFFER_BYTES = 4 << 20
 PAGE_ENTRIES = 500
 PARKED_ENTRIES = 200
+
+Size = Callable[[Delivery], int]
+"""An entry's size in bytes by the sink's formula."""
+Fault = Callable[[Delivery], tuple[Reason, str] | None]
+"""Why an entry can never be accepted, or None."""
 
 
 class LaneQueue:
@@ -63,13 +67,22 @@ class LaneQueue:
     async def refill(self, now: float) -> None:
         """Read the log while the lane is behind, and the parked entries that are due. Raises SpoolError."""
         if self._parked_at is not None and self._parked_at <= now and not self._parked_out:
-            self._parked_at = None  # a call settled meanwhile may note an earlier one
-            due, following = await self._spool.read_parked(self._id, now, PARKED_ENTRIES)
-            self._due.extend(due)
-            self._parked_out = len(due)
-            self.note_parked(following)
+            await self._read_parked(now)
         while self._read_to < self._spool.tail and len(self._fresh) < PAGE_ENTRIES and self._has_room():
             await self._read_log()
+
+    async def _read_parked(self, now: float) -> None:
+        noted, self._parked_at = self._parked_at, None  # a call settled meanwhile may note an earlier one
+        self._parked_out = 1  # until the number is known: meanwhile the lane must not look finished
+        try:
+            due, following = await self._spool.read_parked(self._id, now, PARKED_ENTRIES)
+        except SpoolError:
+            self._parked_out = 0
+            self.note_parked(noted)
+            raise
+        self._due.extend(due)
+        self._parked_out = len(due)
+        self.note_parked(following)
 
     async def _read_log(self) -> None:
         # To wherever the log ends when the spool gets round to it: else a busy lane would never quite catch up. What is
@@ -114,37 +127,46 @@ class LaneQueue:
         """Time of receipt of the first delivery that waits in memory for its first try."""
         return self._fresh[0].notification.received_at if self._fresh else None
 
-    def next_expiry(self) -> float | None:
-        """When (epoch seconds) the next delivery that waits in memory will have waited too long."""
+    def until_expiry(self, now: float) -> float:
+        """Seconds until `take_expired` finds the next delivery in memory that has waited too long; not above 0: now."""
         heads = [call.send[0] for call in self._again] + [queue[0] for queue in (self._due, self._fresh) if queue]
-        received = [delivery.notification.received_at for delivery in heads]
-        return min(received) + self._retention if received else None
+        received = (delivery.notification.received_at for delivery in heads)
+        # By the very comparison that `take_expired` makes: were they to round differently, its caller would spin.
+        return min(received, default=float("inf")) - (now - self._retention)
 
     def next_parked(self) -> float | None:
         """When the next parked entry is due, unless those that were due are still out."""
         return None if self._parked_out else self._parked_at
 
-    def take(
-        self,
-        now: float,
-        *,
-        size: Callable[[Delivery], int],
-        fault: Callable[[Delivery], tuple[Reason, str] | None],
-        sending: bool = True,
-    ) -> Call | None:
-        """The next call: one to be made again, else parked entries, else new ones. None where there is nothing.
-
-        With `sending` False only what has expired or can never be sent is taken.
-        """
-        limits = self._limits if sending else msgspec.structs.replace(self._limits, max_entries=0)
-        expired_before = now - self._retention
+    def take(self, now: float, *, size: Size, fault: Fault) -> Call | None:
+        """The next call: one to be made again, else parked entries, else new ones. None where there is nothing."""
         if self._again:
-            return self._take_again(expired_before, sending=sending)
-        queue = self._due or self._fresh
-        packed = pack(queue, limits, expired_before=expired_before, size=size, fault=fault)
-        taken = [queue.popleft() for _ in range(packed.taken)]
-        if queue is self._due:
-            return Call(packed.send, packed.expired, packed.faulty, None) if taken else None
+            return _sorted_again(self._again.popleft(), now - self._retention)
+        if self._due:
+            return self._pack_due(now, self._limits, size, fault)
+        return self._pack_fresh(now, self._limits, size, fault)
+
+    def take_expired(self, now: float) -> Call | None:
+        """What waits at the head of a queue and has expired, and where nothing new waits the stretch of the log that is
+        for others. None where there is neither."""
+        for _ in range(len(self._again)):
+            call = _sorted_again(self._again.popleft(), now - self._retention)
+            if not call.send:
+                return call
+            self._again.append(call)
+        nothing = CallLimits(0, 0)
+        due = self._pack_due(now, nothing, _no_size, _no_fault) if self._due else None
+        return due or self._pack_fresh(now, nothing, _no_size, _no_fault)
+
+    def _pack_due(self, now: float, limits: CallLimits, size: Size, fault: Fault) -> Call | None:
+        packed = pack(self._due, limits, expired_by=now - self._retention, size=size, fault=fault)
+        for _ in range(packed.taken):
+            self._due.popleft()
+        return Call(packed.send, packed.expired, packed.faulty, None) if packed.taken else None
+
+    def _pack_fresh(self, now: float, limits: CallLimits, size: Size, fault: Fault) -> Call | None:
+        packed = pack(self._fresh, limits, expired_by=now - self._retention, size=size, fault=fault)
+        taken = [self._fresh.popleft() for _ in range(packed.taken)]
         self._fresh_bytes -= sum(len(delivery.notification.detail) for delivery in taken)
         # With nothing left in memory the stretch goes as far as was read: what lies beyond is for other lanes.
         last = self._read_to if not self._fresh else taken[-1].seq if taken else self._taken_to
@@ -153,16 +175,22 @@ class LaneQueue:
         stretch, self._taken_to = (self._taken_to + 1, last), last
         return Call(packed.send, packed.expired, packed.faulty, stretch)
 
-    def _take_again(self, expired_before: float, *, sending: bool) -> Call | None:
-        call = self._again.popleft()
-        fresh = [d for d in call.send if d.notification.received_at >= expired_before]
-        expired = [d for d in call.send if d.notification.received_at < expired_before]
-        call = Call(fresh, [*call.expired, *expired], call.faulty, call.stretch)
-        if call.send and not sending:
-            self._again.appendleft(call)
-            return None
-        return call
-
     def put_back(self, *calls: Call) -> None:
         """Have these calls made again, as they are, before anything else."""
         self._again.extend(calls)
+
+
+def _sorted_again(call: Call, expired_by: float) -> Call:
+    """The call without what has expired since it was taken."""
+    fresh = [each for each in call.send if each.notification.received_at > expired_by]
+    expired = [each for each in call.send if each.notification.received_at <= expired_by]
+    return Call(fresh, [*call.expired, *expired], call.faulty, call.stretch)
+
+
+def _no_size(_: Delivery) -> int:
+    """Nothing is sent: no size matters."""
+    return 0
+
+
+def _no_fault(_: Delivery) -> None:
+    """Nothing is sent: nothing is judged."""

@@ -42,7 +42,7 @@ class Receiver:
         self._offer = offer
         self._event_id = event_id
         self._task: asyncio.Task[None] | None = None
-        self._receiving = False
+        self._idle = False  # no batch is at hand
         self._stopping = False
         self._between_batches = asyncio.Event()
         self._between_batches.set()
@@ -56,13 +56,13 @@ class Receiver:
         except EndOfStream as end:
             log.info("stream_ended", intake=self._intake.name, detail=str(end))
         except asyncio.CancelledError:
-            if not (self._stopping and self._receiving):
+            if not (self._stopping and self._idle):
                 raise
 
     def stop(self) -> None:
-        """End after the batch at hand, or at once while waiting for one. Safe to call twice."""
+        """End after the batch at hand, or at once while waiting for one, or for room. Safe to call twice."""
         self._stopping = True
-        if self._receiving and self._task:
+        if self._idle and self._task:
             self._task.cancel()
 
     async def pass_batch(self) -> None:
@@ -71,10 +71,10 @@ class Receiver:
 
     async def step(self) -> None:
         """One batch."""
+        self._idle = True
         await self._wait_for_room()
-        self._receiving = True
         batch = await self._intake.receive()
-        self._receiving = False
+        self._idle = False
         self._between_batches.clear()
         try:
             records, tally = self._match(batch)

@@ -25,7 +25,7 @@ class RegionGate:
         self._lanes: set[str] = set()
         self._in_flight: Counter[str] = Counter()
         self._waiting: dict[str, asyncio.Future[None]] = {}
-        self._refill: asyncio.TimerHandle | None = None
+        self._refill: asyncio.Handle | None = None  # set while a timer runs
         self._throttles = 0
         self._waited = 0.0
 
@@ -46,11 +46,11 @@ class RegionGate:
         try:
             await self._waiting[lane]
         except asyncio.CancelledError:
-            if self._waiting[lane].done() and not self._waiting[lane].cancelled():
-                self._in_flight[lane] -= 1  # let in and cancelled in the same turn
+            if not self._waiting.pop(lane).cancelled():
+                self.withdraw(lane)  # let in and cancelled in the same turn
             raise
         finally:
-            del self._waiting[lane]
+            self._waiting.pop(lane, None)
             self._waited += self._clock.monotonic() - since
 
     def release(self, lane: str, started_at: float, failure: Reason | None) -> None:
@@ -89,5 +89,9 @@ class RegionGate:
         return self._in_flight[lane] < share or self._in_flight.total() < limit
 
     def _admit_after(self, seconds: float) -> None:
-        if self._refill is None or self._refill.when() <= asyncio.get_running_loop().time():
-            self._refill = asyncio.get_running_loop().call_later(seconds, self._admit)
+        if self._refill is None:
+            self._refill = asyncio.get_running_loop().call_later(seconds, self._refilled)
+
+    def _refilled(self) -> None:
+        self._refill = None
+        self._admit()

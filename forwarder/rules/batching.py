@@ -31,20 +31,20 @@ def pack(
     queue: Iterable[Delivery],
     limits: CallLimits,
     *,
-    expired_before: float,
+    expired_by: float,
     size: Callable[[Delivery], int],
     fault: Callable[[Delivery], tuple[Reason, str] | None],
 ) -> Packed:
     """Take from the front until the call is full.
 
-    What was received before `expired_before` (epoch seconds) or can never be accepted leaves the queue with the call
+    What was received by `expired_by` (epoch seconds) or can never be accepted leaves the queue with the call
     but takes no room in it; with `max_entries` 0 nothing else leaves. An entry without fault fits a call of its own, so
     that the queue always moves.
     """
     packed = Packed([], [], [])
     room = limits.max_bytes
     for delivery in queue:
-        if delivery.notification.received_at < expired_before:
+        if delivery.notification.received_at <= expired_by:
             packed.expired.append(delivery)
         elif found := fault(delivery):
             packed.faulty.append((delivery, *found))
