@@ -15,9 +15,9 @@ log = structlog.get_logger()
 MIGRATIONS = ("schema.sql",)
 """Scripts beside this file; the n-th brings a database from version n-1 to n. The first makes it."""
 
-PRAGMAS = (
-    "journal_mode = WAL",
+PRAGMAS = (  # in this order: once in WAL mode, the page size is fixed
     "page_size = 8192",  # events are some kilobytes: fewer, fuller pages than SQLite's default 4096
+    "journal_mode = WAL",
     "cache_size = -16000",
     "temp_store = MEMORY",
     "journal_size_limit = 67108864",

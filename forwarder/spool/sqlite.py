@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,22 @@ class Job(msgspec.Struct):
     done: asyncio.Future[Any]
     result: Any = None
     error: Exception | None = None
+
+
+class Committed(msgspec.Struct):
+    """What a group changed in the books, and how long its durable commits took."""
+
+    changes: Counter[CounterKey] = msgspec.field(default_factory=Counter)
+    seconds: list[float] = msgspec.field(default_factory=list)
+
+    @classmethod
+    def together(cls, parts: "Iterable[Committed]") -> "Committed":
+        """What several transactions came to."""
+        whole = cls()
+        for part in parts:
+            whole.changes.update(part.changes)
+            whole.seconds.extend(part.seconds)
+        return whole
 
 
 class SqliteSpool:
@@ -103,22 +119,21 @@ class SqliteSpool:
         self._committing = asyncio.get_running_loop().run_in_executor(self._thread, self._commit_group, group)
         self._committing.add_done_callback(partial(self._committed, group))
 
-    def _commit_group(self, group: list[Job]) -> Counter[CounterKey]:
+    def _commit_group(self, group: list[Job]) -> Committed:
         """On the spool's thread: one transaction for all, or, where that fails, one for each that can be had."""
+        started = time.perf_counter()
         try:
-            return self._commit(group)
+            changes = self._commit(group)
         except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to the caller that waits for it)
             if len(group) == 1:
                 group[0].error = _as_spool_error(error)
-                return Counter()
-        changes: Counter[CounterKey] = Counter()
-        for job in group:
-            changes.update(self._commit_group([job]))
-        return changes
+                return Committed()
+            return Committed.together(self._commit_group([job]) for job in group)
+        durable = any(job.durable for job in group)
+        return Committed(changes, [time.perf_counter() - started] if durable else [])
 
     def _commit(self, group: list[Job]) -> Counter[CounterKey]:
         store, connection = self._store, self._store.connection
-        started = time.perf_counter()
         tail, bits, positions = store.tail, dict(store.bits), dict(store.positions)
         store.changes = Counter()
         durable = any(job.durable for job in group)
@@ -128,20 +143,21 @@ class SqliteSpool:
             for job in group:
                 job.result = job.write(store)
             store.write_counters()
-            connection.execute("COMMIT")
+            used = store.bytes_used()
+            connection.execute("COMMIT")  # last: what fails after it would be taken for a failed write, and made again
         except BaseException:
             store.tail, store.bits, store.positions = tail, bits, positions
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        self._bytes_used = store.bytes_used()
-        if durable:
-            self._observe_commit(time.perf_counter() - started)
+        self._bytes_used = used
         return store.changes
 
-    def _committed(self, group: list[Job], committing: "asyncio.Future[Counter[CounterKey]]") -> None:
-        for key, value in committing.result().items():
+    def _committed(self, group: list[Job], committing: "asyncio.Future[Committed]") -> None:
+        for key, value in committing.result().changes.items():
             add_to_books(self.books, key, value)
+        for seconds in committing.result().seconds:
+            self._observe_commit(seconds)
         self._tail = self._store.tail
         for job in group:
             if job.done.done():
@@ -155,6 +171,8 @@ class SqliteSpool:
             self._commit_waiting()
 
     async def _read(self, read: Callable[[Store], T]) -> T:
+        if self._closed:
+            raise SpoolError("The spool is closed.")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, read, self._store)
         except sqlite3.Error as error:
@@ -236,7 +254,9 @@ class SqliteSpool:
     async def redrive(self, which: DeadLetterFilter) -> int:
         """See Spool."""
         now = self._clock.now()
-        return await self._in_chunks(lambda store: store.redrive(which, now, CHUNK), durable=True)
+        # Those that die again meanwhile are not meant: else this might never end.
+        up_to = await self._read(lambda store: store.last_dead_letter())
+        return await self._in_chunks(lambda store: store.redrive(which, now, up_to, CHUNK), durable=True)
 
     async def purge(self, which: DeadLetterFilter) -> int:
         """See Spool."""

@@ -40,20 +40,20 @@ class Store:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self.tail = self._last_seq()
         self.bits: dict[str, int] = dict(connection.execute("SELECT integration_id, bit FROM lanes"))
         self.positions: dict[str, LanePosition] = {
             name: LanePosition(position, msgspec.json.decode(done, type=tuple[Run, ...]))
             for name, position, done in connection.execute("SELECT integration_id, position, done FROM lanes")
         }
+        self.tail = self._last_seq()
         self.changes: Counter[CounterKey] = Counter()  # of the open transaction
 
     def _last_seq(self) -> int:
-        # A trimmed log forgets its last number; the lanes' positions do not.
-        query = (
-            "SELECT max(seq) FROM log UNION ALL SELECT max(position) FROM lanes UNION ALL SELECT max(seq) FROM parked"
-        )
-        return max(row[0] or 0 for row in self.connection.execute(query))
+        # A trimmed log forgets its last number, and redriven ones were never in it; what the lanes have finished with
+        # is not to be numbered again.
+        stored = self.connection.execute("SELECT max(seq) FROM log UNION ALL SELECT max(seq) FROM parked")
+        ends = (here.done[-1][1] if here.done else here.position for here in self.positions.values())
+        return max([row[0] or 0 for row in stored] + [*ends])
 
     # Books
 
@@ -245,9 +245,14 @@ class Store:
             for row in rows
         ]
 
-    def redrive(self, which: DeadLetterFilter, now: float, limit: int) -> int:
-        """Move up to `limit` dead letters to the parked table, due now, their retention starting anew."""
-        rows = self.dead_letters(which, now, 0, limit)
+    def last_dead_letter(self) -> int:
+        """The highest number of a dead letter, 0 where there is none."""
+        return self.connection.execute("SELECT max(number) FROM dead_letters").fetchone()[0] or 0
+
+    def redrive(self, which: DeadLetterFilter, now: float, up_to: int, limit: int) -> int:
+        """Move up to `limit` dead letters, numbered `up_to` at most, to the parked table: due now, their retention
+        starting anew."""
+        rows = [row for row in self.dead_letters(which, now, 0, limit) if row.id <= up_to]
         for integration_id in {row.letter.delivery.integration_id for row in rows}:
             self.enlist(integration_id)
         self.connection.executemany(
