@@ -217,7 +217,8 @@ class Reconciler:
         before = {known.integration.id: known for known in self._published}
         self._published = statuses
         for now in statuses:
-            _log_change(before.get(now.integration.id), now)
+            observed = self._cares[now.integration.id].observed
+            _log_change(before.get(now.integration.id), now, warn=observed.source_state == "PENDING")
         self._on_status(statuses)
 
     def _status(self, integration_id: str, planned: Plan) -> IntegrationStatus:
@@ -348,11 +349,11 @@ class Reconciler:
                 yield care.look_at
 
 
-def _log_change(before: IntegrationStatus | None, now: IntegrationStatus) -> None:
+def _log_change(before: IntegrationStatus | None, now: IntegrationStatus, *, warn: bool) -> None:
     """One line for each change of state or reason."""
     if before is not None and (before.state, before.reason) == (now.state, now.reason):
         return
-    write = _log.error if now.state is State.ERROR else _log.info
+    write = _log.error if now.state is State.ERROR else _log.warning if warn else _log.info
     write(
         "integration_state",
         integration=now.integration.id,

@@ -395,9 +395,11 @@ async def test_a_source_whose_creation_got_no_answer_is_deleted_when_another_is_
 async def test_pending_is_said_loudly_and_looked_at_soon(world: World) -> None:
     await world.desire(CRM)
     world.aws.set_state(CRM, "PENDING")
-    await world.clock.advance(60)
+    with capture_logs() as lines:
+        await world.clock.advance(60)
     assert world.state() is State.ACTIVE
     assert "DROPS" in world.statuses["crm"].reason
+    assert [line["log_level"] for line in lines] == ["warning"]
     assert world.statuses["crm"].sends
     world.aws.set_state(CRM, "ACTIVE")
     await world.clock.advance(10)
