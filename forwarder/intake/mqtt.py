@@ -220,10 +220,11 @@ class MqttIntake:
 
 
 def _first_text(group: BaseExceptionGroup[BaseException]) -> str:
-    """The first error in words."""
+    """The first error in words: its cause's, where it has one (aiomqtt's says only what it was doing)."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    error = error.__cause__ or error
     return str(error) or type(error).__name__
 
 

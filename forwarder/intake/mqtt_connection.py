@@ -136,7 +136,6 @@ class Connection:
             self._paused = False
             self._tap.resume()
             self._loop.add_reader(self._tap.fileno(), self._read)
-            self._wake()  # TLS may hold bytes that make no file descriptor readable
 
     def _create_tapped_socket(self) -> TappedSocket:
         sock: Any = self._create_socket()  # a socket, plain or TLS: there is neither a proxy nor a WebSocket

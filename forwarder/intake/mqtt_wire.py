@@ -6,7 +6,6 @@ and more a message, most of what this program does to it. But paho takes any obj
 """
 
 import socket
-import ssl
 from collections.abc import Callable
 
 _PUBLISH = 0x30  # upper half of the first byte (MQTT 3.1.1, section 2.2.1)
@@ -140,9 +139,9 @@ class TappedSocket:
         return sent
 
     def pending(self) -> int:
-        """How many bytes there are that the event loop cannot see on the file descriptor."""
-        hidden = self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) and not self._paused else 0
-        return len(self._splitter.others) + hidden
+        """How many bytes there are that the event loop cannot see on the file descriptor. TLS holds none back: a record
+        is at most 16 KiB (RFC 8446, section 5.1), and each is taken out whole."""
+        return len(self._splitter.others)
 
     def _answer_ping(self) -> None:
         if self._ping_open:

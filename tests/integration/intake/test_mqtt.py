@@ -166,6 +166,23 @@ async def test_a_broker_restart_between_receipt_and_acknowledgement_brings_it_ag
         assert [message.payload for message in await take(intake, 1)] == [b"next"]
 
 
+async def test_what_cannot_be_acknowledged_any_more_is_left_to_the_redelivery(mosquitto: Any, tmp_path: Path) -> None:
+    mosquitto.configure(f"persistence true\npersistence_location {mosquitto.directory}/")
+    await mosquitto.stop()
+    await mosquitto.start()
+    async with running(an_intake(mosquitto, tmp_path)) as intake:
+        await publish(mosquitto, b"once", qos=0)
+        await publish(mosquitto, b"kept by the broker")
+        await until(lambda: len(intake._messages) == 2)
+        await mosquitto.stop()
+        await until(lambda: not intake.health().connected)
+        await mosquitto.start()
+        await until(lambda: intake.health().connected)
+        await publish(mosquitto, b"next")
+        taken = await take(intake, 3)
+        assert [message.payload for message in taken] == [b"once", b"kept by the broker", b"next"]
+
+
 async def test_back_pressure_bounds_memory_and_outlives_the_keep_alive(mosquitto: Any, tmp_path: Path) -> None:
     count = 12_000
     async with running(an_intake(mosquitto, tmp_path, keepalive_seconds=1)) as intake:
@@ -252,7 +269,8 @@ async def test_tls_with_certificates_on_both_sides(mosquitto: Any, tmp_path: Pat
         certificate.private_key_and_cert_chain_pem.write_to_path(str(mosquitto.directory / f"{name}.pem"))
     at = mosquitto.directory
     mosquitto.configure(
-        f"cafile {at}/ca.pem\ncertfile {at}/server.pem\nkeyfile {at}/server.pem\nrequire_certificate true"
+        f"cafile {at}/ca.pem\ncertfile {at}/server.pem\nkeyfile {at}/server.pem\n"
+        "require_certificate true\nmax_inflight_messages 0"
     )
     await mosquitto.stop()
     await mosquitto.start()
@@ -271,10 +289,11 @@ async def test_tls_with_certificates_on_both_sides(mosquitto: Any, tmp_path: Pat
             mosquitto.port,
             tls_params=aiomqtt.TLSParameters(ca_certs=str(at / "ca.pem"), certfile=str(at / "client.pem")),
         ) as client:
-            for number in range(40):
+            for number in range(60):
                 await client.publish("v2/users/1/presence", b"%06d" % number + b"x" * 100_000, qos=1)
-        taken = await take(intake, 40)
-        assert [int(message.payload[:6]) for message in taken] == list(range(40))
+        await until(lambda: intake._bytes > 4 * 1024 * 1024)  # reading has paused
+        taken = await take(intake, 60)
+        assert [int(message.payload[:6]) for message in taken] == list(range(60))
 
 
 @pytest.mark.parametrize("broken", ["ca_file", "cert_file"])

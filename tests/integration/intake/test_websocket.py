@@ -220,6 +220,17 @@ async def test_back_pressure_stops_the_sender_and_shows_life_by_pongs(streamer: 
         assert intake.health().reconnects == 0
 
 
+async def test_what_had_come_before_the_socket_closed_is_kept_under_back_pressure(streamer: Streamer) -> None:
+    async with running(streamer.intake(silence_seconds=0.3)) as intake:
+        connection = await streamer.opened.get()
+        for number in range(2_200):
+            await connection.send(b"%d" % number)
+        await until(lambda: len(intake._messages) > 2_000)
+        await connection.close()
+        await until(lambda: intake.health().reconnects == 1)
+        assert [int(payload) for payload in await take(intake, 2_200)] == list(range(2_200))
+
+
 async def test_an_oversized_frame_costs_the_connection_and_not_the_run(streamer: Streamer) -> None:
     async with running(streamer.intake()) as intake:
         connection = await streamer.opened.get()
