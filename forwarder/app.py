@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import random
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -14,6 +15,7 @@ import structlog
 from forwarder.aws import AwsSession
 from forwarder.clock import Clock, SystemClock
 from forwarder.dispatcher import Dispatcher
+from forwarder.intake.base import Intake
 from forwarder.integrations.configuration import Configuration
 from forwarder.integrations.regions import eventbridge_regions
 from forwarder.lane import LaneContext
@@ -24,7 +26,7 @@ from forwarder.ops.http import Http
 from forwarder.ops.masking import Masker
 from forwarder.ops.metrics import Metrics
 from forwarder.ops.snapshot import Snapshot
-from forwarder.partner_sources import NoSources, PartnerSources
+from forwarder.partner_sources import NoSources, PartnerSources, Sources
 from forwarder.plugins import load_intake, load_sink
 from forwarder.receiver import Receiver
 from forwarder.reconciler import Reconciler
@@ -35,7 +37,7 @@ from forwarder.rules.batching import CallLimits
 from forwarder.rules.routing_table import RoutingTable
 from forwarder.rules.validation import Rules, event_source_name
 from forwarder.settings import EnvSettings, Settings
-from forwarder.sinks.base import SinkContext
+from forwarder.sinks.base import Sink, SinkContext
 from forwarder.spool.base import Books
 from forwarder.spool.sqlite import SqliteSpool
 from forwarder.topics import Catalogue
@@ -55,6 +57,41 @@ class Configured(msgspec.Struct, frozen=True):
         return self.own.secrets() | self.intake.secrets() | self.sink.secrets()
 
 
+class Surroundings(msgspec.Struct, frozen=True):
+    """All that a daemon depends on and does not own: what it talks to, time and chance. A simulation brings its own.
+
+    `executor` does the spool's work (None: a thread), `file_events` says whether the files are watched besides being
+    looked at, `close` gives back what the parts share.
+    """
+
+    intake: Intake
+    sink: Sink
+    sources: Sources
+    close: Callable[[], Awaitable[None]]
+    clock: Clock = SystemClock()
+    random: Callable[[], float] = random.random
+    executor: Executor | None = None
+    file_events: bool = True
+
+
+def surroundings(configured: Configured) -> Surroundings:
+    """The real ones: the plug-ins that the settings name, and AWS.
+
+    Raises:
+        ConfigurationError: a plug-in cannot use its settings.
+    """
+    settings = configured.own
+    aws = AwsSession()
+    sink, intake = load_sink(settings.sink), load_intake(settings.intake)
+    context = SinkContext(aws, settings.max_concurrency, settings.batch_max_bytes)
+    return Surroundings(
+        intake=intake.create(configured.intake),
+        sink=sink.create(configured.sink, context),
+        sources=PartnerSources(aws) if settings.sink == "eventbridge" else NoSources(),
+        close=aws.close,
+    )
+
+
 class Daemon:
     """One daemon, built and not yet running. `run` runs it to its end; `stop` asks it to end.
 
@@ -65,9 +102,10 @@ class Daemon:
         SpoolUnusableError: the state directory cannot be used.
     """
 
-    def __init__(self, configured: Configured, *, clock: Clock | None = None) -> None:
+    def __init__(self, configured: Configured, around: Surroundings | None = None) -> None:
         settings = self._settings = configured.own
-        self._clock = clock or SystemClock()
+        around = self._around = around or surroundings(configured)
+        self._clock = around.clock
         self._started_at = self._clock.now()
         self._stop = asyncio.Event()
         self._draining = False
@@ -77,11 +115,8 @@ class Daemon:
         self._tasks = asyncio.TaskGroup()
         self.metrics = Metrics()
         self._catalogue = Catalogue.load()
-        self._aws = AwsSession()
-        sink, intake = load_sink(settings.sink), load_intake(settings.intake)
-        context = SinkContext(self._aws, settings.max_concurrency, settings.batch_max_bytes)
-        self._sink = sink.create(configured.sink, context)
-        self._intake = intake.create(configured.intake)
+        self._sink = around.sink
+        self._intake = around.intake
         self._spool = SqliteSpool(
             settings.state_dir,
             max_bytes=settings.spool_max_bytes,
@@ -89,6 +124,7 @@ class Daemon:
             dead_letter_retention=settings.dead_letter_retention_hours * 3600,
             clock=self._clock,
             observe_commit=self.metrics.observe_commit,
+            executor=around.executor,
         )
         self._dispatcher = self._make_dispatcher()
         self._receiver = Receiver(
@@ -100,11 +136,11 @@ class Daemon:
             event_id=settings.event_id,
         )
         self._reconciler = Reconciler(
-            sources=PartnerSources(self._aws) if settings.sink == "eventbridge" else NoSources(),
+            sources=around.sources,
             spool=self._spool,
             record=LifecycleRecord(settings.state_dir / "lifecycle.json"),
             clock=self._clock,
-            random=random.random,
+            random=around.random,
             destination_of=self._destination_of,
             on_status=self._take_statuses,
             without_lane=self._without_lane,
@@ -118,6 +154,7 @@ class Daemon:
             poll_seconds=settings.reload_seconds,
             clock=self._clock,
             on_change=self._take_configuration,
+            file_events=around.file_events,
         )
         masker = Masker(configured.secrets())
         self.http = Http(
@@ -138,7 +175,7 @@ class Daemon:
             gate=self._gate,
             metrics=self.metrics,
             clock=self._clock,
-            jitter=random.random,
+            jitter=self._around.random,
             source_gone=self._source_gone,
             linger=settings.batch_linger_ms / 1000,
         )
@@ -240,7 +277,7 @@ class Daemon:
         async with AsyncExitStack() as closing:
             # Closed last to first, whatever happens.
             closing.push_async_callback(self._spool.close)
-            closing.push_async_callback(self._aws.close)
+            closing.push_async_callback(self._around.close)
             closing.push_async_callback(self._sink.close)
             closing.push_async_callback(self._intake.close)
             async with self._tasks:
