@@ -16,6 +16,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parents[2]
+ACCESS_KEY, SECRET = "AKIDSYSTEM", "known-to-the-emulator-alone"
 PATIENCE = 30.0  # seconds that anything may take which is sure to happen
 _PLACES = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"])
 
@@ -139,8 +140,8 @@ class Daemon(Program):
             "FORWARDER_INTEGRATIONS_DIR": str(self.integrations),
             "FORWARDER_STATE_DIR": str(self.state),
             "FORWARDER_HTTP_PORT": "0",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
             **settings,
         }
         self._env_file = directory / "forwarder.env"

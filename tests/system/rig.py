@@ -13,7 +13,7 @@ import msgspec
 from forwarder.emulator.faults import FaultRule
 from forwarder.emulator.http import Emulator
 from tests.system.oracle import Oracle, payload, topic
-from tests.system.processes import Daemon, Mosquitto, until
+from tests.system.processes import ACCESS_KEY, SECRET, Daemon, Mosquitto, until
 from tests.system.publisher import Publisher
 
 TICK = 0.01
@@ -32,7 +32,7 @@ class Rig:
     def __init__(self, directory: Path, settings: Mapping[str, str], wants: Mapping[str, Sequence[str]]) -> None:
         self.directory = directory
         self.broker = Mosquitto(directory / "broker")
-        self.emulator = Emulator(auto_associate=True, credentials={"test": "test"})
+        self.emulator = Emulator(auto_associate=True, credentials={ACCESS_KEY: SECRET})
         self.oracle = Oracle(self.emulator, wants)
         self.kinds: Sequence[str] = tuple(wants)
         self.daemon = Daemon(
