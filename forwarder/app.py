@@ -138,7 +138,7 @@ class Daemon:
         self._reconciler = Reconciler(
             sources=around.sources,
             spool=self._spool,
-            record=LifecycleRecord(settings.state_dir / "lifecycle.json"),
+            record=LifecycleRecord(settings.state_dir / _record_name(settings.sink)),
             clock=self._clock,
             random=around.random,
             destination_of=self._destination_of,
@@ -319,6 +319,11 @@ class Daemon:
             log.warning("drain_cut_short", seconds=self._settings.shutdown_seconds)
             self._dispatcher.abandon()
             receiving.cancel()
+
+
+def _record_name(sink: str) -> str:
+    """What one sink's lifecycle has done in AWS says nothing about another's."""
+    return "lifecycle.json" if sink == "eventbridge" else f"lifecycle-{sink}.json"
 
 
 def _secret(value: Any) -> str | None:
