@@ -165,7 +165,7 @@ async def test_tokens(daemon: Daemon) -> None:
 
         async def ask(method: str, path: str, token: str | None) -> int:
             headers = {"Authorization": f"Bearer {token}"} if token else {}
-            async with session.request(method, path, headers=headers) as answer:
+            async with session.request(method, path, headers=headers, json={} if method == "POST" else None) as answer:
                 assert ("WWW-Authenticate" in answer.headers) == (answer.status == 401)
                 return answer.status
 
