@@ -13,6 +13,7 @@ from forwarder.ops.snapshot import RegionView
 from forwarder.rules.concurrency import AimdLimit, TokenBucket
 
 INITIAL_LIMIT = 16
+TICK = 0.001  # seconds; the shortest wait for a token, so that no rounding makes it a busy one
 
 
 class RegionGate:
@@ -90,7 +91,7 @@ class RegionGate:
 
     def _admit_after(self, seconds: float) -> None:
         if self._refill is None:
-            self._refill = asyncio.get_running_loop().call_later(seconds, self._refilled)
+            self._refill = asyncio.get_running_loop().call_later(max(seconds, TICK), self._refilled)
 
     def _refilled(self) -> None:
         self._refill = None
