@@ -160,6 +160,14 @@ class Reconciler:
             for integration_id, care in self._cares.items()
         }
 
+    def deleting(self) -> frozenset[str]:
+        """The integrations that are being deleted."""
+        return frozenset(
+            integration_id
+            for integration_id, recorded in self._records.items()
+            if recorded.standing is Standing.DELETING
+        )
+
     async def run(self) -> None:
         """Keep AWS in line until cancelled. What is under way then is taken up again at the next start."""
         try:

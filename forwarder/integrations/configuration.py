@@ -13,8 +13,8 @@ Integrations = dict[str, Integration]
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """The integrations in force, by id; the last good version of those whose file has vanished, which pauses them;
-    and everything that is wrong with the files."""
+    """The integrations in force, by id; the last good version of those whose file has vanished or cannot be read, which
+    pauses them; and everything that is wrong with the files."""
 
     integrations: Integrations = {}
     vanished: Integrations = {}
@@ -25,8 +25,9 @@ def merge(previous: Configuration, state: DirectoryState) -> Configuration:
     """What is in force after this look at the directory: all or nothing for each integration.
 
     - A directory that cannot be read changes nothing.
-    - A file that is bad or cannot be read leaves the last good version of its integration in force.
-    - A file that is not there takes its integration out of force; that version is remembered in `vanished`.
+    - A file that is bad leaves the last good version of its integration in force.
+    - A file that is not there, or cannot be read, takes its integration out of force; that version is remembered in
+      `vanished`.
     - Of two enabled integrations with one suffix, and of more than ten, those already in force stay as they are and the
       newcomers are refused; among newcomers the first by id wins.
     """
@@ -35,7 +36,7 @@ def merge(previous: Configuration, state: DirectoryState) -> Configuration:
     wanted: Integrations = {}
     for integration_id, file in state.files.items():
         version = file.integration or previous.integrations.get(integration_id)
-        if version is not None:
+        if version is not None and file.readable:
             wanted[integration_id] = version
     refused = _settle_suffixes(wanted, previous.integrations, state)
     refused += _settle_number(wanted, previous.integrations, state)

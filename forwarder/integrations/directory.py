@@ -20,7 +20,7 @@ from forwarder.rules.validation import Rules
 SUFFIX = ".env"
 MAX_FILE_BYTES = 256 * 1024
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+INTEGRATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Contents = Mapping[str, bytes | Problem] | Problem
 """File names with what is in them or why it cannot be read; or why the directory itself cannot be read."""
@@ -59,11 +59,14 @@ def interpret(contents: Contents, directory: Path, rules: Rules) -> DirectorySta
     for name, content in contents.items():
         path = str(directory / name).encode("utf-8", "backslashreplace").decode()
         integration_id = name.removesuffix(SUFFIX)
-        if not _ID.fullmatch(integration_id):
+        if not INTEGRATION_ID.fullmatch(integration_id):
             hint = "it is 1 to 64 of A-Z, a-z, 0-9, '.', '-', '_', the first a letter or digit, and then .env"
             strays.append(Problem("the file's name cannot be an integration's id", path, hint=hint))
         elif isinstance(content, Problem):
-            files[integration_id] = IntegrationFile(path, None, (content,))
+            files[integration_id] = IntegrationFile(path, None, (content,), readable=False)
+        elif len(content) > MAX_FILE_BYTES:
+            problem = Problem(f"the file is larger than {MAX_FILE_BYTES // 1024} KiB", path)
+            files[integration_id] = IntegrationFile(path, None, (problem,))
         else:
             files[integration_id] = env_file.parse(integration_id, path, content, rules)
     return DirectoryState(files, strays=tuple(strays))
@@ -107,14 +110,11 @@ def _read_file(path: Path) -> bytes | Problem | None:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return Problem("this is not a file", source)
-        content = _read_up_to(descriptor, MAX_FILE_BYTES + 1)
+        return _read_up_to(descriptor, MAX_FILE_BYTES + 1)  # one more than allowed tells that it is too large
     except OSError as error:
         return Problem(f"the file cannot be read: {error.strerror}", source)
     finally:
         os.close(descriptor)
-    if len(content) > MAX_FILE_BYTES:
-        return Problem(f"the file is larger than {MAX_FILE_BYTES // 1024} KiB", source)
-    return content
 
 
 def _read_up_to(descriptor: int, size: int) -> bytes:

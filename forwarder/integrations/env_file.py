@@ -31,12 +31,16 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\
 
 
 class IntegrationFile(msgspec.Struct, frozen=True):
-    """What one file says: an integration, or why there is none. `lines` has the line of each key."""
+    """What one file says: an integration, or why there is none. `lines` has the line of each key, `values` what is
+    written there, right or wrong; both are empty where the file is no text of that kind. `readable` is False where it
+    could not be read at all, so that nobody knows what it says."""
 
     path: str
     integration: Integration | None
     problems: tuple[Problem, ...] = ()
     lines: dict[str, int] = {}
+    values: dict[str, str] = {}
+    readable: bool = True
 
 
 class _Given(msgspec.Struct, frozen=True):
@@ -58,10 +62,11 @@ def parse(integration_id: str, path: str, content: bytes, rules: Rules) -> Integ
         return IntegrationFile(path, None, (Problem("a thousand spaces in a row", path, line),))
     given, problems = _read_values(text)
     lines = {key: entry.line for key, entry in given.items()}
-    integration, own_problems = _build(integration_id, {key: entry.value for key, entry in given.items()}, rules)
+    values = {key: entry.value for key, entry in given.items()}
+    integration, own_problems = _build(integration_id, values, rules)
     located = (_locate(problem, path, lines) for problem in (*problems, *own_problems))
     in_order = tuple(sorted(located, key=lambda problem: problem.line or len(text)))
-    return IntegrationFile(path, None if in_order else integration, in_order, lines)
+    return IntegrationFile(path, None if in_order else integration, in_order, lines, values)
 
 
 def render(integration: Integration) -> str:

@@ -128,6 +128,7 @@ def test_what_cannot_be_read_is_a_problem_of_that_file_alone(tmp_path: Path) -> 
         "huge": "the file is larger than 256 KiB",
         "binary": "the file is not UTF-8 text",
     }
+    assert {name for name, file in files.items() if file.readable} == {"good", "huge", "binary"}
 
 
 def test_the_largest_file_is_read(tmp_path: Path) -> None:

@@ -239,14 +239,20 @@ async def test_a_vanished_directory_touches_nothing_and_its_return_is_noticed(
     assert harness.problems() == []
 
 
-async def test_a_file_that_becomes_unreadable_leaves_what_runs(harness: Harness) -> None:
+async def test_a_file_that_becomes_unreadable_pauses_its_integration(harness: Harness) -> None:
     path = harness.put("crm", "a")
+    harness.put("other", "b")
     await harness.look()
     path.unlink()
     path.symlink_to(path.name)
     await harness.look()
-    assert harness.filters() == {"crm": "a"}
+    assert harness.filters() == {"other": "b"}
     assert harness.problems() == ["the file cannot be read: Too many levels of symbolic links"]
+    path.unlink()
+    harness.put("crm", "a")
+    await harness.look()
+    assert harness.filters() == {"crm": "a", "other": "b"}
+    assert harness.problems() == []
 
 
 @pytest.mark.parametrize(("first", "second"), [("a", "b"), ("b", "a")])

@@ -60,6 +60,14 @@ def test_a_vanished_file_takes_its_integration_out_until_a_good_one_is_back() ->
     assert merge(after, state_of(a=A, b=B)) == running(A, B)
 
 
+def test_a_file_that_cannot_be_read_pauses_its_integration_as_if_it_were_gone() -> None:
+    problem = Problem("the file cannot be read: Permission denied", "a.env")
+    unreadable = IntegrationFile("a.env", None, (problem,), readable=False)
+    after = merge(running(A, B), DirectoryState({"a": unreadable, "b": state_of(b=B).files["b"]}))
+    assert after == Configuration({"b": B}, {"a": A}, (problem,))
+    assert merge(after, state_of(a=A, b=B)) == running(A, B)
+
+
 def test_a_directory_that_cannot_be_read_changes_nothing_and_tells_only_that() -> None:
     before = Configuration({"a": A}, {"b": B}, (Problem("old"),))
     trouble = Problem("the directory cannot be read")

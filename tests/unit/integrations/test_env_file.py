@@ -174,7 +174,7 @@ def test_any_bytes_give_an_integration_or_problems(content: bytes) -> None:
 @given(INTEGRATIONS)
 def test_what_is_rendered_reads_back(integration: Integration) -> None:
     assert read(render(integration)) == IntegrationFile(
-        "crm.env", integration, (), {key: number for number, key in enumerate(Key, start=1)}
+        "crm.env", integration, (), {key: number for number, key in enumerate(Key, start=1)}, values_of(integration)
     )
 
 
