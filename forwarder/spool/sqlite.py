@@ -24,6 +24,7 @@ from forwarder.spool.base import (
     Books,
     DeadLetterFilter,
     DeadLetterRow,
+    Discrepancy,
     LanePosition,
     Page,
     Record,
@@ -38,6 +39,7 @@ from forwarder.spool.store import CounterKey, Store, add_to_books
 T = TypeVar("T")
 
 CHUNK = 1_000  # rows that one maintenance transaction touches
+SETTLE_LINGER = 0.005  # seconds that writes nobody needs on disk wait for an append to go with
 
 
 class Job(msgspec.Struct):
@@ -98,6 +100,7 @@ class SqliteSpool:
         self._dead_letter_retention = dead_letter_retention
         self._waiting: list[Job] = []
         self._committing: asyncio.Future[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self.books: Books = self._store.books()
         self._tail = self._store.tail
@@ -110,14 +113,26 @@ class SqliteSpool:
             raise SpoolError("The spool is closed.")
         job = Job(write, durable, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
-        if self._committing is None:
-            self._commit_waiting()
+        self._schedule()
         return job.done
 
-    def _commit_waiting(self) -> None:
+    def _schedule(self) -> None:
+        """Start the next commit: at once where somebody waits for the disk, else a moment later, for more to join."""
+        if self._committing is not None or not self._waiting:
+            return
+        if any(job.durable for job in self._waiting):
+            self._commit_waiting()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SETTLE_LINGER, self._commit_waiting)
+
+    def _commit_waiting(self) -> "asyncio.Future[Committed]":
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         group, self._waiting = self._waiting, []
         self._committing = asyncio.get_running_loop().run_in_executor(self._thread, self._commit_group, group)
         self._committing.add_done_callback(partial(self._committed, group))
+        return self._committing
 
     def _commit_group(self, group: list[Job]) -> Committed:
         """On the spool's thread: one transaction for all, or, where that fails, one for each that can be had."""
@@ -167,8 +182,7 @@ class SqliteSpool:
             else:
                 job.done.set_result(job.result)
         self._committing = None
-        if self._waiting:
-            self._commit_waiting()
+        self._schedule()
 
     async def _read(self, read: Callable[[Store], T]) -> T:
         if self._closed:
@@ -244,6 +258,10 @@ class SqliteSpool:
         pending = any(lane.pending for lane in self.books.lanes.values())
         return SpoolUsage(self._bytes_used, self._max_bytes, oldest if pending else None)
 
+    async def verify(self) -> Sequence[Discrepancy]:
+        """See Spool."""
+        return await self._read(lambda store: store.verify())
+
     async def dead_letters(
         self, which: DeadLetterFilter, *, after: int = 0, limit: int = 100
     ) -> Sequence[DeadLetterRow]:
@@ -274,8 +292,8 @@ class SqliteSpool:
         """See Spool."""
         if self._closed:
             return
-        while self._committing is not None:
-            await asyncio.wait([self._committing])
+        while self._committing or self._waiting:
+            await asyncio.wait([self._committing or self._commit_waiting()])
         self._closed = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._store.connection.close)
         self._thread.shutdown(wait=True)
