@@ -14,6 +14,7 @@ import structlog
 
 from forwarder.aws import AwsSession
 from forwarder.clock import Clock, SystemClock
+from forwarder.console import routes as console
 from forwarder.dispatcher import Dispatcher
 from forwarder.intake.base import Intake
 from forwarder.integrations.configuration import Configuration
@@ -157,13 +158,15 @@ class Daemon:
             file_events=around.file_events,
         )
         masker = Masker(configured.secrets())
+        access = Access(_secret(settings.admin_token), _secret(settings.viewer_token), open_paths=console.OPEN_PATHS)
         self.http = Http(
             settings.http_host,
             settings.http_port,
-            rules=Access(_secret(settings.admin_token), _secret(settings.viewer_token)),
+            rules=access,
             routes=[
                 *probes.routes(self.snapshot, self.metrics, self._clock),
                 *status.routes(self.snapshot, masker, self._clock),
+                *console.routes(access, event_source_name(settings.event_source_prefix, settings.organization_id, "")),
             ],
         )
 

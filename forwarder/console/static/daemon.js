@@ -1,0 +1,77 @@
+// Looks at the daemon every two seconds while the page is visible, and tells the views what it saw.
+
+import { ApiError, call, callText } from "./api.js";
+import { deliveryBuckets, History } from "./history.js";
+import { isShown } from "./views.js";
+
+const LOOK_MS = 2000;
+const listeners = { look: [], refused: [], session: [] };
+
+/** `{status, history, session}` as of the last look that was answered; `session` is what `/api/session` says. */
+export const daemon = { status: null, history: new History(), session: null };
+
+let timer;
+let looking = false;
+
+/** Called with `daemon` after every look. */
+export const onLook = (listener) => listeners.look.push(listener);
+
+/** Called when it is known who asks and what they may do. */
+export const onSession = (listener) => listeners.session.push(listener);
+
+/** Called with the ApiError when a look is not answered, and with null when one is. */
+export const onRefused = (listener) => listeners.refused.push(listener);
+
+const tell = (kind, value) => listeners[kind].forEach((listener) => listener(value));
+
+/** Whether what this page shows may also be changed here. */
+export const mayWrite = () => daemon.session !== null && daemon.session.why_read_only === null;
+
+/** Ask anew who may do what, as after another token was given. */
+export async function lookAnew() {
+  daemon.session = null;
+  await lookNow();
+}
+
+/** Look without waiting for the next turn, as after something was changed. */
+export async function lookNow() {
+  clearTimeout(timer);
+  if (looking) return;
+  looking = true;
+  let again = true;
+  try {
+    await look();
+    tell("refused", null);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    // A daemon that comes back may be another one, with other tokens.
+    daemon.session = null;
+    again = error.status !== 401; // until another token is given
+    tell("refused", error);
+  } finally {
+    looking = false;
+    if (again && !document.hidden) timer = setTimeout(lookNow, LOOK_MS);
+  }
+}
+
+async function look() {
+  if (daemon.session === null) {
+    daemon.session = await call("GET", "api/session");
+    tell("session", daemon);
+  }
+  const [status, metrics] = await Promise.all([
+    call("GET", "api/status"),
+    isShown("integrations") ? callText("metrics") : null,
+  ]);
+  daemon.status = status;
+  daemon.history.add(status, metrics && deliveryBuckets(metrics));
+  tell("look", daemon);
+}
+
+export function startLooking() {
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) clearTimeout(timer);
+    else lookNow();
+  });
+  lookNow();
+}
