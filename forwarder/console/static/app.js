@@ -10,8 +10,6 @@ import { startIntegrations } from "./integrations.js";
 import { startTap } from "./tap.js";
 import { startViews } from "./views.js";
 
-const OUR_OWN = new Set(["", "localhost", "127.0.0.1", "[::1]"]);
-
 function showConnection(error) {
   const health = find("#connection");
   const status = daemon.status;
@@ -46,7 +44,7 @@ function showSession({ session }) {
   hint.replaceChildren(
     make("b", {}, "Read only. "),
     `${session.why_read_only} `,
-    OUR_OWN.has(location.hostname) ? "Set FORWARDER_ADMIN_TOKEN (or FORWARDER_ADMIN_TOKEN_FILE) in the daemon's settings, restart it, and sign in here with that token." : "",
+    "Put it (or FORWARDER_ADMIN_TOKEN_FILE) into the daemon's settings, restart the daemon, and sign in here with that token.",
   );
 }
 

@@ -186,9 +186,9 @@ class Editor {
 
   async #explain(error) {
     const problems = {};
-    for (const { fieldName = "", errorCode } of error.details ?? []) {
-      const name = fieldName.split(".").at(-1);
-      if (name in LABELS) problems[name] ??= errorCode;
+    for (const { fieldName, message } of error.details ?? []) {
+      const name = fieldName?.split(".").at(-1);
+      if (name in LABELS) problems[name] ??= message;
     }
     if (this.#complainAll(problems)) return;
     if (error.status === 409 && (await this.#showConflict())) return;

@@ -3,7 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 120;
 const HEIGHT = 28;
-const SPAN_SECONDS = 180;
+const MIN_SPAN_SECONDS = 30; // so that the first looks do not jump about
 
 function svg(tag, attributes) {
   const element = document.createElementNS(SVG, tag);
@@ -22,11 +22,12 @@ export function sparkline(parent) {
   parent.append(picture);
   return (looks, now) => {
     const top = Math.max(...looks.map((each) => each.p99 ?? 0), 0.01);
-    for (const [which, line] of lines) line.setAttribute("d", path(looks, which, top, now));
+    const span = Math.max(MIN_SPAN_SECONDS, now - (looks[0]?.at ?? now));
+    for (const [which, line] of lines) line.setAttribute("d", path(looks, which, top, now, span));
   };
 }
 
-function path(looks, which, top, now) {
+function path(looks, which, top, now, span) {
   let pen = "M";
   return looks
     .map((look) => {
@@ -35,7 +36,7 @@ function path(looks, which, top, now) {
         pen = "M";
         return "";
       }
-      const x = WIDTH * (1 - (now - look.at) / SPAN_SECONDS);
+      const x = WIDTH * (1 - (now - look.at) / span);
       const y = HEIGHT - 2 - (HEIGHT - 4) * (value / top);
       const step = `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
       pen = "L";
