@@ -13,7 +13,7 @@ LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint fmt docs image lock clean
+.PHONY: help setup demo test faults soak bench lint fmt docs image lock clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,14 @@ demo: setup ## run everything on this machine, no AWS account needed (SECONDS=20
 test: setup ## run the whole suite (ARGS="-k spool" chooses)
 	scripts/require mosquitto prometheus promtool chromium
 	$(BIN)/pytest $(ARGS)
+
+faults: setup ## the fault matrix in its long form, as a table (ARGS=--short, or names of rows)
+	scripts/require mosquitto
+	$(BIN)/python -m tests.fault $(ARGS)
+
+soak: setup ## steady load under random faults (MINUTES=10)
+	scripts/require mosquitto
+	$(BIN)/python -m tests.fault.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
 bench: setup ## measure events per second, CPU per event and latency
 	scripts/require mosquitto

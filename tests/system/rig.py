@@ -42,6 +42,8 @@ class Rig:
         self.imbalances: list[str] = []
         self.memory_peak = 0
         self.scrapes = 0
+        self.notes: list[str] = []
+        """What a run wants told beside its numbers."""
         self._publisher: Publisher | None = None
 
     async def start(self, integrations: Mapping[str, Mapping[str, str]]) -> None:
