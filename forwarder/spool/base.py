@@ -167,6 +167,18 @@ class DeadLetterRow(msgspec.Struct, frozen=True):
     letter: DeadLetter
 
 
+class Discrepancy(msgspec.Struct, frozen=True):
+    """An integration whose books say something else than what is in the log and the parked table."""
+
+    integration_id: str
+    pending: int  # by the books
+    found: int
+
+    def __str__(self) -> str:
+        """A sentence."""
+        return f"{self.integration_id}: the books say {self.pending} pending, the spool holds {self.found}"
+
+
 class SpoolUsage(msgspec.Struct, frozen=True):
     """How full the spool is. `oldest_received_at` is the epoch time of receipt of the oldest pending event."""
 
@@ -176,7 +188,7 @@ class SpoolUsage(msgspec.Struct, frozen=True):
 
 
 class Spool(Protocol):
-    """The durable log. Every engine passes `tests/integration/spool_conformance.py`.
+    """The durable log. Every engine passes `tests/integration/spool/conformance.py`.
 
     Unless said otherwise the methods raise SpoolError where the engine cannot do it now (disk full, I/O error): then
     nothing has changed and the caller asks again.
@@ -239,6 +251,11 @@ class Spool(Protocol):
 
     async def usage(self) -> SpoolUsage:
         """How full it is, and how old its oldest pending event."""
+        ...
+
+    async def verify(self) -> Sequence[Discrepancy]:
+        """Count what is pending in the log and the parked table and compare it with the books. Reads everything that is
+        pending: not for every scrape."""
         ...
 
     async def dead_letters(

@@ -1,14 +1,14 @@
-"""Opening the spool's database file: the lock, the schema's version, and what to do with a file that cannot be read."""
+"""Opening the spool's database file: the lock, the schema's version, and what to do with a file that is damaged."""
 
 import fcntl
 import sqlite3
-import time
 from importlib.resources import files
 from pathlib import Path
 
 import structlog
 
 from forwarder.errors import SpoolUnusableError
+from forwarder.spool.mending import PARTS, Lanes, beside, copy_readable, is_damage, swap
 
 log = structlog.get_logger()
 
@@ -54,24 +54,48 @@ class StateLock:
 def open_database(path: Path) -> sqlite3.Connection:
     """Open or make the spool's database, and bring it to this version's schema.
 
-    A file that is no readable database is moved aside (never deleted), said so loudly, and a new one is begun: what
-    is in it can still be exported, and the daemon does not end in a start-up loop.
+    A file that is damaged is mended (see mending.py), which says so loudly: the daemon does not end in a start-up loop.
 
     Raises:
         SpoolUnusableError: the file is of a newer version, or the directory cannot be written.
     """
     try:
+        swap(path)
         return _open(path)
-    except sqlite3.OperationalError as error:
-        raise SpoolUnusableError(f"The spool {path} cannot be opened: {error}.") from error
-    except sqlite3.DatabaseError as error:
-        aside = path.with_name(f"{path.name}.unreadable-{int(time.time())}")
-        for suffix in ("", "-wal", "-shm"):
-            part = path.with_name(path.name + suffix)
-            if part.exists():
-                part.rename(aside.with_name(aside.name + suffix))
-        log.error("spool_quarantined", path=str(path), moved_to=str(aside), error=str(error))
-        return _open(path)
+    except (sqlite3.Error, OSError) as error:
+        if not is_damage(error):
+            raise SpoolUnusableError(f"The spool {path} cannot be opened: {error}.") from error
+        log.error("spool_damaged", path=str(path), error=str(error))
+        return mended_at_start(path, sqlite3.connect(path, isolation_level=None))
+
+
+def mended_at_start(path: Path, damaged: sqlite3.Connection) -> sqlite3.Connection:
+    """Mend the database when nothing is known of it but what it says itself. Raises SpoolUnusableError."""
+    try:
+        return mend(path, damaged)
+    except (sqlite3.Error, OSError) as error:
+        raise SpoolUnusableError(f"The damaged spool {path} cannot be mended: {error}.") from error
+
+
+def mend(path: Path, damaged: sqlite3.Connection, known: Lanes | None = None, tail: int = 0) -> sqlite3.Connection:
+    """Copy what can be read of a damaged database into a new one, put that in its place and open it. See mending.py.
+
+    Raises:
+        sqlite3.Error, OSError: not now, such as for want of disk space. The damaged file is where it was, and so is
+            its connection, unless the copy had been finished.
+    """
+    copy = beside(path, ".mending")
+    for part in PARTS:
+        copy.with_name(copy.name + part).unlink(missing_ok=True)
+    fresh = _open(copy)
+    try:
+        copy_readable(damaged, fresh, known, tail)
+    finally:
+        fresh.close()
+    damaged.close()
+    copy.rename(beside(path, ".mended"))
+    swap(path)
+    return _open(path)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -20,6 +20,12 @@ CREATE TABLE lanes (
     done           BLOB    NOT NULL         -- JSON: [[first seq, last seq], ...]
 ) STRICT;
 
+-- After rows were lost to damage: once a lane's position is at `seq`, what its books miss is what was lost.
+CREATE TABLE balances (
+    integration_id TEXT    PRIMARY KEY,
+    seq            INTEGER NOT NULL
+) STRICT;
+
 -- Entries that failed alone. They carry their own copy: the log moves on without them.
 CREATE TABLE parked (
     integration_id TEXT    NOT NULL,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 
 from forwarder.clock import Clock
 from forwarder.errors import SpoolError
@@ -33,11 +34,15 @@ from forwarder.spool.base import (
     SpoolUsage,
     Tally,
 )
-from forwarder.spool.database import StateLock, open_database
+from forwarder.spool.database import StateLock, mend, mended_at_start, open_database
+from forwarder.spool.mending import is_damage
 from forwarder.spool.store import CounterKey, Store, add_to_books
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
+MEND_PAUSE = 60.0  # seconds between two tries to mend: it copies the whole spool
 CHUNK = 1_000  # rows that one maintenance transaction touches
 SETTLE_LINGER = 0.005  # seconds that writes nobody needs on disk wait for an append to go with
 
@@ -88,7 +93,9 @@ class SqliteSpool:
     ) -> None:
         self._lock = StateLock(state_dir)
         try:
-            self._store = Store(open_database(state_dir / "spool.db"))
+            self._path = state_dir / "spool.db"
+            self._store = _open_store(self._path)
+            self._mend_at = time.monotonic()
         except BaseException:
             self._lock.release()
             raise
@@ -138,7 +145,7 @@ class SqliteSpool:
         """On the spool's thread: one transaction for all, or, where that fails, one for each that can be had."""
         started = time.perf_counter()
         try:
-            changes = self._commit(group)
+            changes = self._mending(lambda: self._commit(group))
         except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to the caller that waits for it)
             if len(group) == 1:
                 group[0].error = _as_spool_error(error)
@@ -149,7 +156,7 @@ class SqliteSpool:
 
     def _commit(self, group: list[Job]) -> Counter[CounterKey]:
         store, connection = self._store, self._store.connection
-        tail, bits, positions = store.tail, dict(store.bits), dict(store.positions)
+        before = store.tail, dict(store.bits), dict(store.positions), dict(store.balance_at)
         store.changes = Counter()
         durable = any(job.durable for job in group)
         connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
@@ -161,7 +168,7 @@ class SqliteSpool:
             used = store.bytes_used()
             connection.execute("COMMIT")  # last: what fails after it would be taken for a failed write, and made again
         except BaseException:
-            store.tail, store.bits, store.positions = tail, bits, positions
+            store.tail, store.bits, store.positions, store.balance_at = before
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
@@ -188,9 +195,33 @@ class SqliteSpool:
         if self._closed:
             raise SpoolError("The spool is closed.")
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, read, self._store)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._mending, lambda: read(self._store)
+            )
         except sqlite3.Error as error:
             raise SpoolError(f"The spool cannot be read now: {error}.") from error
+
+    def _mending(self, action: Callable[[], T]) -> T:
+        """On the spool's thread: do it, and where the file is found damaged, mend that and do it again."""
+        try:
+            return action()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error) or time.monotonic() < self._mend_at:
+                raise
+            self._mend_at = time.monotonic() + MEND_PAUSE
+            log.error("spool_damaged", path=str(self._path), error=str(error))
+            self._mend()
+        return action()
+
+    def _mend(self) -> None:
+        store = self._store
+        lanes = {name: (bit, store.positions[name]) for name, bit in store.bits.items()}
+        try:
+            connection = mend(self._path, store.connection, lanes, store.tail)
+        except OSError as error:
+            raise SpoolError(f"The damaged spool {self._path} cannot be mended now: {error}.") from error
+        self._store = Store(connection)
+        self._tail = self._store.tail
 
     # The Spool protocol
 
@@ -298,6 +329,17 @@ class SqliteSpool:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._store.connection.close)
         self._thread.shutdown(wait=True)
         self._lock.release()
+
+
+def _open_store(path: Path) -> Store:
+    connection = open_database(path)
+    try:
+        store = Store(connection)
+        store.books()
+    except (sqlite3.DatabaseError, msgspec.MsgspecError, ValueError) as error:
+        log.error("spool_damaged", path=str(path), error=str(error))
+        return Store(mended_at_start(path, connection))
+    return store
 
 
 def _as_spool_error(error: Exception) -> Exception:

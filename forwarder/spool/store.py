@@ -9,14 +9,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+import structlog
 
 from forwarder.errors import SpoolError
 from forwarder.model import Delivery, Notification, Reason
 from forwarder.spool.base import (
+    END,
     Books,
     DeadLetter,
     DeadLetterFilter,
     DeadLetterRow,
+    Discrepancy,
     IntakeBooks,
     LaneBooks,
     LanePosition,
@@ -26,6 +29,10 @@ from forwarder.spool.base import (
     Settlement,
     Tally,
 )
+
+log = structlog.get_logger()
+
+_NOWHERE = LanePosition(-1)
 
 CounterKey = tuple[str, str, str]  # name, subject, reason ("" where there is none)
 
@@ -45,6 +52,7 @@ class Store:
             name: LanePosition(position, msgspec.json.decode(done, type=tuple[Run, ...]))
             for name, position, done in connection.execute("SELECT integration_id, position, done FROM lanes")
         }
+        self.balance_at: dict[str, int] = dict(connection.execute("SELECT integration_id, seq FROM balances"))
         self.tail = self._last_seq()
         self.changes: Counter[CounterKey] = Counter()  # of the open transaction
 
@@ -53,7 +61,7 @@ class Store:
         # is not to be numbered again.
         stored = self.connection.execute("SELECT max(seq) FROM log UNION ALL SELECT max(seq) FROM parked")
         ends = (here.done[-1][1] if here.done else here.position for here in self.positions.values())
-        return max([row[0] or 0 for row in stored] + [*ends])
+        return max([row[0] or 0 for row in stored] + [*ends, *self.balance_at.values()])
 
     # Books
 
@@ -152,7 +160,10 @@ class Store:
             raise SpoolError(
                 f"The spool has no room for lane {integration_id}: {MAX_LANES} integrations still have events in it."
             )
-        self.connection.execute("INSERT INTO lanes VALUES (?, ?, ?, ?)", (integration_id, free, self.tail, b"[]"))
+        self.connection.execute(
+            "INSERT INTO lanes (integration_id, bit, position, done) VALUES (?, ?, ?, ?)",
+            (integration_id, free, self.tail, b"[]"),
+        )
         self.bits[integration_id] = free
         self.positions[integration_id] = LanePosition(self.tail)
         return self.positions[integration_id]
@@ -194,6 +205,20 @@ class Store:
             ],
         )
         self.insert_dead(settlement.dead)
+        if self.positions.get(name, _NOWHERE).position >= self.balance_at.get(name, END):
+            self._balance(name)
+
+    def _balance(self, integration_id: str) -> None:
+        """Once the lane has passed what the log held when it was mended, book what was lost."""
+        books = self.books()
+        for key, value in self.changes.items():  # those of this transaction are not in the table yet
+            add_to_books(books, key, value)
+        missing = books.lanes[integration_id].pending - self.pending(integration_id)
+        self.count("dead_lettered", integration_id, max(0, missing), Reason.UNREADABLE)
+        self.count("matched", integration_id, max(0, -missing))  # the books themselves were damaged
+        self.connection.execute("DELETE FROM balances WHERE integration_id = ?", (integration_id,))
+        del self.balance_at[integration_id]
+        log.error("deliveries_unreadable", integration=integration_id, lost=missing)
 
     def read_parked(self, integration_id: str, due_by: float, limit: int) -> tuple[list[Delivery], float | None]:
         """Parked deliveries that are due, and the next retry time after them."""
@@ -244,6 +269,14 @@ class Store:
             )
             for row in rows
         ]
+
+    def count_dead_letters(self, which: DeadLetterFilter, now: float) -> int:
+        """How many dead letters are meant."""
+        clause, arguments = _where(which, now)
+        counted: int = self.connection.execute(
+            f"SELECT count(*) FROM dead_letters WHERE number > 0{clause}", arguments
+        ).fetchone()[0]
+        return counted
 
     def last_dead_letter(self) -> int:
         """The highest number of a dead letter, 0 where there is none."""
@@ -307,6 +340,29 @@ class Store:
         return []
 
     # Usage
+
+    def verify(self) -> list[Discrepancy]:
+        """Lanes whose books differ from what they hold."""
+        books = self.books().lanes
+        held = {integration_id: self.pending(integration_id) for integration_id in self.bits}
+        return [
+            Discrepancy(integration_id, lane.pending, held.get(integration_id, 0))
+            for integration_id, lane in books.items()
+            if lane.pending != held.get(integration_id, 0)
+        ]
+
+    def pending(self, integration_id: str) -> int:
+        """Deliveries that the lane holds, in the log and parked. Reads all rows that it has not finished."""
+        here = self.positions[integration_id]
+        count = "SELECT count(*) FROM log WHERE seq BETWEEN ? AND ? AND lanes & ?"
+        bit = 1 << self.bits[integration_id]
+        (total,) = self.connection.execute(count, (here.position + 1, self.tail, bit)).fetchone()
+        for run in here.done:
+            total -= self.connection.execute(count, (*run, bit)).fetchone()[0]
+        (parked,) = self.connection.execute(
+            "SELECT count(*) FROM parked WHERE integration_id = ?", (integration_id,)
+        ).fetchone()
+        return int(total + parked)
 
     def bytes_used(self) -> int:
         """Bytes of pages in use, free ones not counted: they are filled before the file grows."""
