@@ -140,7 +140,7 @@ def decide_call(error: PutError, entries: int) -> Backoff | Split | Bury:
     is the destination's and passes, or is mended, while the log keeps everything.
     """
     if error.reason is not Reason.REFUSED:
-        return Backoff(error.reason, min(error.retry_after or 0.0, CALL_PAUSES.cap))
+        return Backoff(error.reason, min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
     return Split() if entries > 1 else Bury(Reason.REFUSED)
 
 
@@ -153,8 +153,11 @@ class Pauses(msgspec.Struct, frozen=True):
 
 ENTRY_PAUSES = Pauses(base=1.0, cap=300.0)
 """For one entry that failed alone and is parked."""
-CALL_PAUSES = Pauses(base=0.2, cap=30.0)
-"""For a destination that has trouble: its lane waits."""
+CALL_PAUSES = Pauses(base=0.2, cap=5.0)
+"""For a destination that has trouble: its lane waits. One call every few seconds is no load, and soon tells of its
+return."""
+LONGEST_RETRY_AFTER = 30.0
+"""Seconds. What the service asks for beyond that is not waited for."""
 
 
 def backoff(failures: int, pauses: Pauses, *, jitter: float, at_least: float = 0.0) -> float:

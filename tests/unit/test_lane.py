@@ -72,7 +72,9 @@ async def test_a_failed_call_is_made_again_as_it_was_with_one_probe_at_a_time(tm
         assert all(sent in first for _, sent in w.sink.calls)
         probes = w.sink.began_at[3:9]
         pauses = [later - earlier for earlier, later in pairwise(probes)]
-        assert pauses == pytest.approx([CALL_PAUSES.base * 2**n * w.jitter for n in (1, 2, 3, 4, 5)])
+        assert pauses == pytest.approx(
+            [min(CALL_PAUSES.base * 2**n, CALL_PAUSES.cap) * w.jitter for n in (1, 2, 3, 4, 5)]
+        )
         assert w.books().retried == {Reason.SERVER_ERROR: 8 * 5}
         assert w.books().delivered == 15
         assert w.lane().view().trouble is None

@@ -9,6 +9,7 @@ from forwarder.model import EntryResult, Reason, Verdict
 from forwarder.rules.retry import (
     CALL_PAUSES,
     ENTRY_PAUSES,
+    LONGEST_RETRY_AFTER,
     Accept,
     Backoff,
     Bury,
@@ -111,9 +112,9 @@ def test_a_call_found_wrong_is_split_down_to_the_entry_to_blame() -> None:
     assert calls <= 11
 
 
-def test_what_the_service_asks_for_is_honoured_within_the_longest_pause() -> None:
+def test_what_the_service_asks_for_is_honoured_within_the_longest_wait() -> None:
     slow_down = PutError(Reason.THROTTLED, "X", "x", retry_after=86_400.0)
-    assert decide_call(slow_down, 1) == Backoff(Reason.THROTTLED, CALL_PAUSES.cap)
+    assert decide_call(slow_down, 1) == Backoff(Reason.THROTTLED, LONGEST_RETRY_AFTER)
     assert decide_call(PutError(Reason.THROTTLED, "X", "x"), 1) == Backoff(Reason.THROTTLED, 0.0)
 
 
@@ -130,6 +131,10 @@ def test_a_pause_is_within_its_range(pauses: Pauses, failures: int, jitter: floa
 def test_pauses_never_shrink_with_more_failures(failures: int, jitter: float) -> None:
     now, next_time = (backoff(n, CALL_PAUSES, jitter=jitter) for n in (failures, failures + 1))
     assert now <= next_time
+
+
+def test_a_destination_that_is_back_is_noticed_within_five_seconds() -> None:
+    assert backoff(10**6, CALL_PAUSES, jitter=1 - 2**-53) <= 5.0
 
 
 def test_the_range_doubles_from_base_to_cap_and_all_of_it_is_used() -> None:
