@@ -44,9 +44,11 @@ class LaneQueue:
 
     async def open(self) -> None:
         """Find the lane's place in the log and its parked entries. Raises SpoolError."""
-        self._start = await self._spool.enlist(self._id)
-        self._read_to = self._taken_to = self._start.position
-        _, self._parked_at = await self._spool.read_parked(self._id, float("-inf"), 1)
+        start = await self._spool.enlist(self._id)
+        _, parked_at = await self._spool.read_parked(self._id, float("-inf"), 1)
+        # At once, and only now: what was offered before is left to the log, for this may have failed halfway before.
+        self._start, self._parked_at = start, parked_at
+        self._read_to = self._taken_to = start.position
 
     # Filling
 
