@@ -14,6 +14,7 @@ export class ApiError extends Error {
   constructor(status, body) {
     super(body.message || `The daemon answered ${status}.`);
     this.status = status;
+    this.code = body.code;
     this.details = body.details ?? [];
   }
 }

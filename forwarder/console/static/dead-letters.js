@@ -1,19 +1,25 @@
 // Dead letters: what could never be delivered, why, and what to do with it.
 
 import { call } from "./api.js";
-import { daemon, lookNow, onSession, mayWrite } from "./daemon.js";
+import { lookNow, onLook } from "./daemon.js";
 import { confirm } from "./dialogs.js";
-import { find, make, setText, show } from "./dom.js";
+import { find, setText, show } from "./dom.js";
 import { eventRow } from "./event-row.js";
+import { offerIntegrations } from "./filters.js";
 import { count, dateTime, plural } from "./format.js";
 import { notice, onShown } from "./views.js";
 
 const PAGE = 50;
+const REASONS = ["oversize", "invalid_entry", "refused", "source_replaced", "integration_deleted", "unreadable"];
 
 const form = () => find("#dead-letters-filter");
 
 /** What the filters say, without those that say nothing. */
-const wanted = () => Object.fromEntries([...new FormData(form())].filter(([, value]) => value !== ""));
+function wantedNow() {
+  const wanted = Object.fromEntries([...new FormData(form())].filter(([, value]) => value !== ""));
+  if (wanted.older_than) wanted.older_than = Number(wanted.older_than);
+  return wanted;
+}
 
 class DeadLetters {
   #rows = new Map();
@@ -43,39 +49,46 @@ class DeadLetters {
   }
 
   async #more() {
-    const query = new URLSearchParams({ ...wanted(), limit: PAGE });
+    const query = new URLSearchParams({ ...wantedNow(), limit: PAGE });
     if (this.#next !== null) query.set("after", this.#next);
     try {
       const page = await call("GET", `api/dead-letters?${query}`);
-      this.#next = page.next ?? null;
-      for (const letter of page.entities) this.#add(letter);
-      show(find("#dead-letters-more"), this.#next !== null);
-      show(find("#no-dead-letters"), this.#rows.size === 0);
-      setText(find("#dead-letters-count"), this.#rows.size ? `${count(this.#rows.size)}${this.#next ? " and more" : ""}` : "");
+      this.#next = page.next_after;
+      for (const letter of page.dead_letters) this.#add(letter);
+      this.#showCount();
     } catch (error) {
       notice(error.message);
     }
   }
 
-  #add(letter) {
+  #showCount() {
+    const shown = this.#rows.size;
+    show(find("#dead-letters-more"), this.#next !== null);
+    show(find("#no-dead-letters"), shown === 0);
+    show(find("#dead-letters-actions"), shown > 0);
+    setText(find("#dead-letters-count"), shown ? `${count(shown)}${this.#next === null ? "" : " and more"}, oldest first` : "");
+  }
+
+  #add({ id, integration, reason, code, message, attempts, dead_at: deadAt, event }) {
     const row = eventRow({
-      topic: letter.topic,
-      integration: letter.integration_id,
-      reason: letter.reason.replaceAll("_", " "),
-      at: letter.dead_at,
+      topic: event.topic,
+      integration,
+      reason: reason.replaceAll("_", " "),
+      at: deadAt,
       facts: [
-        ["Why", letter.message || letter.reason],
-        ["AWS error code", letter.code || "–"],
-        ["Attempts", String(letter.attempts)],
-        ["Received", dateTime(letter.received_at)],
-        ["Given up", dateTime(letter.dead_at)],
-        ["Event id", letter.event_id],
+        ["Why", message || reason.replaceAll("_", " ")],
+        ["AWS error code", code || "–"],
+        ["Attempts", String(attempts)],
+        ["Received", dateTime(event.received_at)],
+        ["Given up", dateTime(deadAt)],
+        ["Detail type", event.detail_type],
+        ["Event id", event.id],
       ],
-      body: letter.detail,
+      body: event.detail,
     });
     show(row.part.choose, true);
-    row.part.choose.setAttribute("aria-label", `Select ${letter.topic}, number ${letter.id}`);
-    this.#rows.set(letter.id, row);
+    row.part.choose.setAttribute("aria-label", `Select dead letter ${id}, ${event.topic}`);
+    this.#rows.set(id, row);
     find("#dead-letters-list").append(row.element);
   }
 
@@ -83,20 +96,25 @@ class DeadLetters {
     return [...this.#rows].filter(([, { part }]) => part.choose.checked).map(([id]) => id);
   }
 
-  /** On those that are ticked, or on all that the filters mean. */
-  async #act({ verb, path, body, danger, done }) {
+  /** Do it to those that are ticked, or to all that the filters mean. */
+  async #act({ path, verb, body, danger, done }) {
     const ids = this.#chosen;
-    const which = ids.length ? { ids } : wanted();
-    const those = ids.length ? plural(ids.length, "selected dead letter") : `all dead letters${Object.keys(which).length ? " that the filters mean" : ""}`;
-    const answer = await confirm({
-      title: `${verb} ${those}?`,
-      body,
-      action: verb,
-      danger,
-      act: () => call("POST", `api/dead-letters/${path}`, which),
-    });
-    if (!answer) return;
-    notice(`${plural(answer.count, "dead letter")} ${done}.`);
+    const which = ids.length ? { ids } : { ...wantedNow(), all: true };
+    const to = `api/dead-letters/${path}`;
+    try {
+      const [total] = Object.values(await call("POST", to, { ...which, dry_run: true }));
+      const answer = await confirm({
+        title: `${verb} ${ids.length ? "" : "all "}${plural(total, "dead letter")}?`,
+        body,
+        action: verb,
+        danger,
+        act: () => call("POST", to, which),
+      });
+      if (!answer) return;
+      notice(`${plural(Object.values(answer)[0], "dead letter")} ${done}.`);
+    } catch (error) {
+      notice(error.message);
+    }
     await Promise.all([this.look(), lookNow()]);
   }
 }
@@ -115,3 +133,14 @@ const PURGE = {
   danger: true,
   done: "deleted",
 };
+
+export function startDeadLetters() {
+  const deadLetters = new DeadLetters();
+  const reason = form().elements.reason;
+  onLook(() => offerIntegrations(form().elements.integration));
+  onShown("dead-letters", (parameters) => {
+    offerIntegrations(form().elements.integration, parameters.get("integration"));
+    deadLetters.look();
+  });
+  for (const each of REASONS) reason.append(new Option(each.replaceAll("_", " "), each));
+}

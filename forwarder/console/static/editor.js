@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { regions, topics, TYPE } from "./catalogue.js";
-import { daemon, lookNow, onLook } from "./daemon.js";
+import { daemon, onLook } from "./daemon.js";
 import { find, make, parts, setText, show } from "./dom.js";
 import { TopicPicker } from "./topic-picker.js";
 import { validate } from "./validation.js";
@@ -17,6 +17,7 @@ const LABELS = {
   eventSourceSuffix: "Event source suffix",
   eventFilter: "Topics",
 };
+const RATES_MS = 2000;
 const DEFAULT_NAME = "Amazon EventBridge Source";
 
 const path = (id) => `api/v2/integrations/${encodeURIComponent(id)}`;
@@ -51,11 +52,12 @@ class Editor {
   #picker = new TopicPicker(this.#part, this.#dialog, () => this.#check());
   #regions = [];
   #touched = new Set();
-  /** `{id, version, saved, enabled, isNew}`; `saved` is what the daemon has, as values. */
+  /** `saved` are the values that the daemon has; what is not `enabled` may be a draft; what `runs` can be deactivated. */
   #editing = null;
   #afterSave = null;
 
   constructor() {
+    setInterval(() => this.#dialog.open && this.#lookAtRates(), RATES_MS);
     this.#form.addEventListener("input", (event) => {
       this.#touched.add(event.target.name);
       this.#check();
@@ -85,10 +87,16 @@ class Editor {
       setText(find("#editor-title"), integration ? `Edit ${integration.name}` : "Add integration");
       this.#dialog.showModal();
       this.#picker.open(all);
+      this.#lookAtRates();
       find("#f-name").select();
     } catch (error) {
       notice(error.message);
     }
+  }
+
+  async #lookAtRates() {
+    const answer = await call("GET", "api/topics/rates").catch(() => null);
+    if (answer) this.#picker.rates = answer.rates;
   }
 
   #edit(integration, current) {
@@ -97,6 +105,7 @@ class Editor {
       version: current?.version ?? null,
       saved: current ? valuesOf(current) : EMPTY,
       enabled: integration?.intended_state === "ENABLED",
+      runs: integration?.takes_events ?? false,
       isNew: integration === null,
     };
     this.#fill(this.#editing.saved);
@@ -123,7 +132,7 @@ class Editor {
 
   /** Say what is wrong at the fields that were touched, and what saving will do. Gives the problems of all fields. */
   #check() {
-    const { enabled, saved, id } = this.#editing;
+    const { enabled, runs, saved, id } = this.#editing;
     const values = this.#values;
     const others = daemon.status.integrations.filter((each) => each.id !== id && each.intended_state === "ENABLED");
     const problems = validate(values, {
@@ -133,7 +142,7 @@ class Editor {
     });
     for (const name of Object.keys(LABELS)) if (this.#touched.has(name)) this.#complain(name, problems[name] ?? "");
     setText(this.#part.preview, daemon.session.event_source_prefix + (values.eventSourceSuffix || "…"));
-    const deactivates = enabled && IDENTITY.some((name) => values[name] !== saved[name]);
+    const deactivates = runs && IDENTITY.some((name) => values[name] !== saved[name]);
     show(this.#part.identity, deactivates);
     if (deactivates) setText(this.#part.identity, whatFollows(saved, values));
     setText(this.#part.save, deactivates ? "Save and deactivate" : "Save");
@@ -161,11 +170,10 @@ class Editor {
     this.#part.save.disabled = true;
     try {
       await this.#write();
-      const { isNew, id } = this.#editing;
-      this.#editing = { ...this.#editing, isNew: false };
+      const { id, isNew } = this.#editing;
+      this.#editing.isNew = false;
       this.#dialog.close();
-      await lookNow();
-      this.#afterSave?.(id, isNew);
+      this.#afterSave(id, isNew);
     } catch (error) {
       await this.#explain(error);
     } finally {
@@ -178,8 +186,7 @@ class Editor {
     const values = this.#values;
     if (editing.id === null) {
       const made = await call("POST", "api/v2/integrations", { name: values.name, integrationType: { id: TYPE } });
-      editing.id = made.id;
-      editing.version = (await call("GET", `${path(made.id)}/config/current`)).version;
+      Object.assign(editing, { id: made.id, version: made.config.current.version });
     }
     await call("PUT", `${path(editing.id)}/config/current`, configurationOf(values, editing.version));
   }
@@ -191,15 +198,15 @@ class Editor {
       if (name in LABELS) problems[name] ??= message;
     }
     if (this.#complainAll(problems)) return;
-    if (error.status === 409 && (await this.#showConflict())) return;
+    if (error.code === "version.conflict" && (await this.#showConflict())) return;
     setText(this.#part.failure, error.message);
     show(this.#part.failure, true);
   }
 
-  /** Somebody saved in between: show what differs, and let the admin choose. False if nobody has. */
+  /** Somebody saved in between: show what differs, and let the admin choose. False if it cannot be found out. */
   async #showConflict() {
     const current = await call("GET", `${path(this.#editing.id)}/config/current`).catch(() => null);
-    if (current === null || current.version === this.#editing.version) return false;
+    if (current === null) return false;
     const theirs = valuesOf(current);
     const mine = this.#values;
     const rows = Object.keys(LABELS)

@@ -20,7 +20,8 @@ const deadLetters = (books) => Object.values(books?.dead_lettered ?? {}).reduce(
 function mood(integration) {
   if (integration.state === "ERROR") return "bad";
   if (integration.event_source?.state === "PENDING") return "pending";
-  return { ACTIVE: "good", ACTIVATING: "warn", DEACTIVATING: "warn" }[integration.state] ?? "off";
+  if (integration.state === "INACTIVE") return integration.intended_state === "ENABLED" ? "warn" : "off";
+  return integration.state === "ACTIVE" ? "good" : "warn";
 }
 
 const AWS_SAYS = {
@@ -34,7 +35,8 @@ function create() {
   const draw = sparkline(part.plot);
   let integration;
   part.switch.addEventListener("click", () => toggle(integration));
-  part.edit.addEventListener("click", () => openEditor(integration));
+  part.again.addEventListener("click", () => activate(integration));
+  part.edit.addEventListener("click", () => openEditor(integration, afterSave));
   part.delete.addEventListener("click", () => remove(integration));
   part.copy.addEventListener("click", () => copy(integration.event_source_name));
   return {
@@ -54,7 +56,8 @@ function showIdentity(part, integration, element) {
   setText(part.id, integration.id);
   setText(part.state, integration.state.toLowerCase());
   setText(part.reason, integration.reason);
-  setAttribute(part.switch, "aria-checked", integration.intended_state === "ENABLED");
+  setAttribute(part.switch, "aria-checked", integration.takes_events);
+  show(part.again, integration.takes_events && integration.state === "ERROR");
   setAttribute(part.switch, "aria-label", `${integration.name} is activated`);
   setText(part.source, integration.event_source_name);
   setText(part.account, integration.account_id || "no account");
@@ -104,30 +107,48 @@ async function copy(text) {
   }
 }
 
-function change(integration, intendedState) {
-  return call("PATCH", path(integration), { intendedState });
+const intend = (integration, intendedState) => call("PATCH", path(integration), { intendedState });
+
+const toggle = (integration) => (integration.takes_events ? deactivate : activate)(integration);
+
+async function activate(integration) {
+  const where = `account ${integration.account_id}, region ${integration.region}`;
+  const done = await confirm({
+    title: `Activate ${integration.name}?`,
+    body: [
+      `The partner event source is created in ${where}, and events flow at once:`,
+      make("p", { class: "mono" }, daemon.session.event_source_prefix + integration.event_source_suffix),
+      "If there is one of an earlier configuration, it is deleted first.",
+    ],
+    action: "Activate",
+    act: () => intend(integration, "ENABLED"),
+  });
+  if (done) notice(`${integration.name} is being activated.`);
+  await lookNow();
 }
 
-async function toggle(integration) {
-  const on = integration.intended_state === "ENABLED";
-  const where = `account ${integration.account_id}, region ${integration.region}`;
-  const done = await confirm(
-    on
-      ? {
-          title: `Deactivate ${integration.name}?`,
-          body: ["Events pause. What was taken in before is kept and sent when you activate it again; what happens meanwhile is not sent.", "The partner event source in AWS is not touched."],
-          action: "Deactivate",
-          act: () => change(integration, "DISABLED"),
-        }
-      : {
-          title: `Activate ${integration.name}?`,
-          body: [`The partner event source is created in ${where}, and events flow at once:`, make("p", { class: "mono" }, integration.event_source_name)],
-          action: "Activate",
-          act: () => change(integration, "ENABLED"),
-        },
-  );
-  if (done) notice(`${integration.name} is being ${on ? "deactivated" : "activated"}.`);
+async function deactivate(integration) {
+  const done = await confirm({
+    title: `Deactivate ${integration.name}?`,
+    body: [
+      "Events pause. What was taken in before is kept, and sent when you activate it again; what happens meanwhile is not sent.",
+      "The partner event source in AWS is not touched.",
+    ],
+    action: "Deactivate",
+    act: () => intend(integration, "DISABLED"),
+  });
+  if (done) notice(`${integration.name} is being deactivated.`);
   await lookNow();
+}
+
+/** What is not active after it was saved is most likely to be activated next. */
+async function afterSave(id, isNew) {
+  await lookNow();
+  const integration = daemon.status.integrations.find((each) => each.id === id);
+  notice(`${integration?.name ?? id} is saved.`);
+  const complete = integration?.account_id && integration.region && integration.event_source_suffix;
+  const deactivated = integration?.intended_state === "ENABLED" && integration.state === "INACTIVE";
+  if (complete && (isNew || deactivated)) await activate(integration);
 }
 
 async function remove(integration) {
@@ -168,7 +189,7 @@ export function startIntegrations() {
   const views = new Map();
   const glance = parts(find("#glance"));
   const add = [find("#add"), find("#add-first")];
-  for (const each of add) each.addEventListener("click", () => openEditor(null));
+  for (const each of add) each.addEventListener("click", () => openEditor(null, afterSave));
 
   function update() {
     if (!daemon.status || !isShown("integrations")) return;

@@ -36,19 +36,4 @@ export function prettyJson(text) {
   return block;
 }
 
-/** The text of one member of a JSON object, as it stands: JSON.parse would not give back what was delivered. */
-export function rawMember(text, name) {
-  let depth = 0;
-  let start = null;
-  let before = "";
-  for (const { 0: token, index } of text.matchAll(TOKEN)) {
-    if (depth === 1 && start !== null && (token === "," || token === "}")) return text.slice(start, index).trim();
-    if (depth === 1 && token === ":" && before === JSON.stringify(name)) start = index + 1;
-    if (token === "{" || token === "[") depth += 1;
-    if (token === "}" || token === "]") depth -= 1;
-    before = token;
-  }
-  return null;
-}
-
 const kindOf = (token) => KINDS.find(([pattern]) => pattern.test(token))?.[1] ?? "";
