@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -12,6 +12,9 @@ from typing import Any
 import msgspec
 import structlog
 
+from forwarder.api.administration import Administration, Live
+from forwarder.api.integration_files import Files
+from forwarder.api.routes import Api
 from forwarder.aws import AwsSession
 from forwarder.clock import Clock, SystemClock
 from forwarder.console import routes as console
@@ -39,7 +42,7 @@ from forwarder.rules.routing_table import RoutingTable
 from forwarder.rules.validation import Rules, event_source_name
 from forwarder.settings import EnvSettings, Settings
 from forwarder.sinks.base import Sink, SinkContext
-from forwarder.spool.base import Books
+from forwarder.spool.base import Books, Record
 from forwarder.spool.sqlite import SqliteSpool
 from forwarder.topics import Catalogue
 
@@ -133,9 +136,10 @@ class Daemon:
             self._spool,
             self._clock,
             table=RoutingTable.compile({}, self._catalogue),
-            offer=self._dispatcher.offer,
+            offer=self._offer,
             event_id=settings.event_id,
         )
+        self._rules = Rules(eventbridge_regions(), settings.event_source_prefix, settings.organization_id)
         self._reconciler = Reconciler(
             sources=around.sources,
             spool=self._spool,
@@ -151,12 +155,13 @@ class Daemon:
         )
         self._reloader = Reloader(
             settings.integrations_dir,
-            rules=Rules(eventbridge_regions(), settings.event_source_prefix, settings.organization_id),
+            rules=self._rules,
             poll_seconds=settings.reload_seconds,
             clock=self._clock,
             on_change=self._take_configuration,
             file_events=around.file_events,
         )
+        self._api = self._make_api()
         masker = Masker(configured.secrets())
         access = Access(_secret(settings.admin_token), _secret(settings.viewer_token), open_paths=console.OPEN_PATHS)
         self.http = Http(
@@ -167,7 +172,9 @@ class Daemon:
                 *probes.routes(self.snapshot, self.metrics, self._clock),
                 *status.routes(self.snapshot, masker, self._clock),
                 *console.routes(access, event_source_name(settings.event_source_prefix, settings.organization_id, "")),
+                *self._api.routes(),
             ],
+            on_stop=self._api.close,
         )
 
     def _make_dispatcher(self) -> Dispatcher:
@@ -189,7 +196,27 @@ class Daemon:
             task_group=self._tasks,
         )
 
+    def _make_api(self) -> Api:
+        live = Live(
+            statuses=lambda: self._statuses,
+            problems=lambda: self._reloader.view().problems,
+            used_ids=self._spool.books.lanes.keys,
+            reload=self._reloader.load_once,
+        )
+        files = Files(self._settings.integrations_dir, self._rules)
+        return Api(
+            Administration(files, self._rules, lifecycle=self._reconciler, live=live, clock=self._clock),
+            spool=self._spool,
+            look=self._dispatcher.look,
+            templates=self._catalogue.templates,
+            clock=self._clock,
+        )
+
     # How the parts meet
+
+    def _offer(self, first: int, records: Sequence[Record]) -> None:
+        self._dispatcher.offer(first, records)
+        self._api.offer(records)
 
     def _gate(self, region: str) -> RegionGate:
         if region not in self._gates:
@@ -213,6 +240,7 @@ class Daemon:
     def _take_statuses(self, statuses: tuple[IntegrationStatus, ...]) -> None:
         """Swap the routing table and let the lanes and the subscriptions follow."""
         self._statuses = statuses
+        self._api.administration.note(statuses)
         filters = {each.integration.id: each.integration.topic_filters for each in statuses if each.takes_events}
         if filters != self._filters:
             self._filters = filters
