@@ -5,29 +5,41 @@ Exit codes: 0 done, 1 failed while running, 2 bad configuration or usage. Errors
 """
 
 import sys
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from forwarder.commands.dead_letters.cli import app as dead_letters
+from forwarder.commands.integrations.cli import app as integrations
+from forwarder.commands.options import EnvFile, Json, Url
+from forwarder.commands.spool.cli import app as spool
 from forwarder.errors import ConfigurationError, ForwarderError
+
+
+class _Commands(TyperGroup):
+    """Ends with 1 on Ctrl-C, where typer would end with 130. Commands that follow something end with 0 themselves."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("forwarder: interrupted", err=True)
+            raise typer.Exit(1) from None
+
 
 app = typer.Typer(
     name="forwarder",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich" if sys.stdout.isatty() else None,
 )
-
-EnvFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--env-file",
-        help="The settings; environment variables win over it. Default: config/forwarder.env, if it exists.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+app.add_typer(integrations, name="integrations")
+app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(spool, name="spool")
 
 
 def main() -> None:
@@ -141,16 +153,55 @@ def topics(
 @app.command()
 def status(
     env_file: EnvFile = None,
-    url: Annotated[str | None, typer.Option(help="Where the daemon is; by default where the settings put it.")] = None,
+    url: Url = None,
     *,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read the whole spool and prove that the books equal what is in it.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Ask the running daemon how it is."""
-    from forwarder.commands.output import print_json
-    from forwarder.commands.status import fetch, show
+    if verify:
+        from forwarder.commands.spool.inspect import show_discrepancies
 
-    found = fetch(env_file, url)
-    if json:
-        print_json(found)
-    else:
-        show(found)
+        return show_discrepancies(env_file, as_json=json)
+    from forwarder.commands.daemon import Daemon
+    from forwarder.commands.output import print_json
+    from forwarder.commands.status import show
+
+    found = Daemon.configured(env_file, url).get("/api/status")
+    return print_json(found) if json else show(found)
+
+
+@app.command()
+def tap(
+    integration: Annotated[
+        str | None, typer.Argument(metavar="[INTEGRATION]", help="Only what this integration gets.")
+    ] = None,
+    topic: Annotated[str | None, typer.Option(metavar="FILTER", help="Only topics that this filter matches.")] = None,
+    env_file: EnvFile = None,
+    url: Url = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Show a live copy of the events on their way, until Ctrl-C. Looking takes nothing away."""
+    from forwarder.commands.daemon import Daemon
+    from forwarder.commands.tap import follow
+
+    follow(Daemon.configured(env_file, url), integration, topic, as_json=json)
+
+
+@app.command()
+def top(
+    env_file: EnvFile = None,
+    url: Url = None,
+    interval: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between two looks.")] = 1.0,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Show one interval and end.")] = False,
+    json: Json = False,
+) -> None:
+    """Show live rates, backlog, latency and errors of each integration and region, until q or Ctrl-C."""
+    from forwarder.commands.daemon import Daemon
+    from forwarder.commands.top.screen import show
+
+    show(Daemon.configured(env_file, url), interval, once=once, as_json=json)

@@ -36,6 +36,11 @@ class _Version(msgspec.Struct, frozen=True):
     schema_version: int
 
 
+def record_path(state_dir: Path, sink: str) -> Path:
+    """Where a sink's record is: what one sink's lifecycle has done in AWS says nothing about another's."""
+    return state_dir / ("lifecycle.json" if sink == "eventbridge" else f"lifecycle-{sink}.json")
+
+
 class LifecycleRecord:
     """The record in the file at `path`."""
 
