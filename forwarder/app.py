@@ -34,7 +34,7 @@ from forwarder.partner_sources import NoSources, PartnerSources, Sources
 from forwarder.plugins import load_intake, load_sink
 from forwarder.receiver import Receiver
 from forwarder.reconciler import Reconciler
-from forwarder.record import LifecycleRecord
+from forwarder.record import LifecycleRecord, record_path
 from forwarder.region_gate import RegionGate
 from forwarder.reloader import Reloader
 from forwarder.rules.batching import CallLimits
@@ -143,7 +143,7 @@ class Daemon:
         self._reconciler = Reconciler(
             sources=around.sources,
             spool=self._spool,
-            record=LifecycleRecord(settings.state_dir / _record_name(settings.sink)),
+            record=LifecycleRecord(record_path(settings.state_dir, settings.sink)),
             clock=self._clock,
             random=around.random,
             destination_of=self._destination_of,
@@ -350,11 +350,6 @@ class Daemon:
             log.warning("drain_cut_short", seconds=self._settings.shutdown_seconds)
             self._dispatcher.abandon()
             receiving.cancel()
-
-
-def _record_name(sink: str) -> str:
-    """What one sink's lifecycle has done in AWS says nothing about another's."""
-    return "lifecycle.json" if sink == "eventbridge" else f"lifecycle-{sink}.json"
 
 
 def _secret(value: Any) -> str | None:
