@@ -173,7 +173,8 @@ class Lane:
             return now
         times = []
         if (oldest := self.queue.oldest()) is not None:
-            times.append(now if self._draining else min(oldest, now) + self._context.linger)
+            # Received in the future: the clock was set back, and nobody knows how long it has lingered.
+            times.append(now if self._draining or oldest > now else oldest + self._context.linger)
         if not self._draining and (parked := self.queue.next_parked()) is not None:
             times.append(parked)
         return min(times, default=float("inf"))
