@@ -91,7 +91,7 @@ class Receiver:
     async def _wait_for_room(self) -> None:
         while not self._spool.has_room:
             if not self.trouble:
-                self.trouble = "the spool is full (FORWARDER_SPOOL_MAX_BYTES); the stream keeps what follows"
+                self.trouble = "the spool (FORWARDER_SPOOL_MAX_BYTES) or its disk is full; the stream keeps the rest"
                 log.warning("intake_paused", intake=self._intake.name, reason=self.trouble)
             await self._clock.sleep(PAUSE)
         self._resumed()

@@ -204,7 +204,8 @@ class Spool(Protocol):
 
     @property
     def has_room(self) -> bool:
-        """Whether the spool is below its size limit; if not, the receiver must wait."""
+        """Whether the spool is below its size limit and leaves its disk the space to deliver what it holds; if not, the
+        receiver must wait."""
         ...
 
     async def append(self, records: Sequence[Record], tally: Tally) -> int:

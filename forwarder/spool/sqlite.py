@@ -6,6 +6,7 @@ and reaches the disk with the next append (https://www.sqlite.org/pragma.html#pr
 """
 
 import asyncio
+import shutil
 import sqlite3
 import time
 from collections import Counter
@@ -44,6 +45,9 @@ T = TypeVar("T")
 
 MEND_PAUSE = 60.0  # seconds between two tries to mend: it copies the whole spool
 CHUNK = 1_000  # rows that one maintenance transaction touches
+DISK_RESERVE = 16 * 1024 * 1024
+"""Bytes of the disk that appending leaves alone. Delivering takes writing, too: a disk that the log itself had filled
+to the brim would stay full for ever."""
 SETTLE_LINGER = 0.005  # seconds that writes nobody needs on disk wait for an append to go with
 
 
@@ -112,6 +116,7 @@ class SqliteSpool:
         self.books: Books = self._store.books()
         self._tail = self._store.tail
         self._bytes_used = self._store.bytes_used()
+        self._disk_has_room = self._look_at_disk()
 
     # Group commit
 
@@ -151,6 +156,7 @@ class SqliteSpool:
                 group[0].error = _as_spool_error(error)
                 return Committed()
             return Committed.together(self._commit_group([job]) for job in group)
+        self._disk_has_room = self._look_at_disk()
         durable = any(job.durable for job in group)
         return Committed(changes, [time.perf_counter() - started] if durable else [])
 
@@ -233,7 +239,17 @@ class SqliteSpool:
     @property
     def has_room(self) -> bool:
         """See Spool."""
-        return self._bytes_used < self._max_bytes
+        return self._bytes_used < self._max_bytes and self._disk_has_room
+
+    def _look_at_disk(self) -> bool:
+        """Whether there is room, on the disk or within the file, besides the reserve and for what a checkpoint is still
+        to copy out of the write-ahead log. Never raises: what it looks at is already committed."""
+        wal = self._path.with_name(f"{self._path.name}-wal")
+        try:
+            room = shutil.disk_usage(self._path.parent).free + self._store.bytes_free()
+            return room >= DISK_RESERVE + (wal.stat().st_size if wal.exists() else 0)
+        except (OSError, sqlite3.Error):
+            return False
 
     async def append(self, records: Sequence[Record], tally: Tally) -> int:
         """See Spool."""

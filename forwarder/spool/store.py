@@ -366,11 +366,14 @@ class Store:
 
     def bytes_used(self) -> int:
         """Bytes of pages in use, free ones not counted: they are filled before the file grows."""
-        pages, free, size = (
-            self.connection.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages - free) * size)
+        return self._pragma("page_count") * self._pragma("page_size") - self.bytes_free()
+
+    def bytes_free(self) -> int:
+        """Bytes of pages that are free within the file."""
+        return self._pragma("freelist_count") * self._pragma("page_size")
+
+    def _pragma(self, name: str) -> int:
+        return int(self.connection.execute(f"PRAGMA {name}").fetchone()[0])
 
     def oldest_received_at(self) -> float | None:
         """Time of receipt of the oldest event that some lane has not finished."""

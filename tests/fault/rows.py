@@ -20,7 +20,9 @@ from tests.system.rig import CRM, Rig
 
 RATE = 800
 DISTURBED = 5.0  # times the p99 that the same lane had before the trouble; a stall is a hundred times and more
-TMPFS_BYTES = 8 * 1024 * 1024
+MIB = 1024 * 1024
+RESERVED = 24 * MIB  # of a disk: what the spool leaves alone, and its write-ahead log
+EVENT_BYTES = 500  # and somewhat more, in the spool
 
 BESIDE = {"crm": CRM, "sick": CRM}
 BESIDE_WANTS = {"presence": ("crm", "sick")}
@@ -140,36 +142,30 @@ async def paused(rig: Rig) -> bool:
     return (await rig.daemon.get("/readyz"))[0] == 503
 
 
-async def full(rig: Rig, scale: Scale) -> Sequence[str]:
+async def full(rig: Rig, _: Scale, *, size: int) -> Sequence[str]:
     """Nothing is delivered until the spool cannot take any more; then everything is."""
     rig.fault(errors=({"code": "ServiceUnavailable", "rate": 1},))
-    await rig.burst(max(scale.burst, 2 * TMPFS_BYTES // 500))
+    await rig.burst(2 * size // EVENT_BYTES)
     await until(partial(paused, rig), "the intake is paused and says so")
     rig.emulator.faults.clear()
     return ok
 
 
-async def disk_full(rig: Rig, scale: Scale) -> Sequence[str]:
+async def disk_full(rig: Rig, scale: Scale, *, size: int) -> Sequence[str]:
     if os.getuid() != 0:
         return ["not run: mounting a tmpfs needs root"]
     await rig.daemon.stop()
     rig.daemon.state = Path(rig.directory / "small")
     rig.daemon.state.mkdir()
     rig.daemon.settings["FORWARDER_STATE_DIR"] = str(rig.daemon.state)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", str(rig.daemon.state)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(rig.daemon.state)]
     done = await asyncio.to_thread(subprocess.run, mount, capture_output=True, check=False)
     if done.returncode:
         return [f"not run: {done.stderr.decode().strip()}"]
-    try:
-        await rig.daemon.start(integrations=2)
-        await full(rig, scale)
-        await rig.settled()
-        await rig.quiet()
-        await rig.daemon.stop()
-    finally:
-        await rig.daemon.kill()
-        await asyncio.to_thread(subprocess.run, ["umount", str(rig.daemon.state)], check=True)
-    return ok
+    unmount = ["umount", str(rig.daemon.state)]
+    rig.undo.callback(subprocess.run, unmount, check=True)
+    await rig.daemon.start(integrations=2)
+    return await full(rig, scale, size=size - RESERVED)
 
 
 def resent(rig: Rig, scale: Scale) -> int:
@@ -232,8 +228,8 @@ ROWS: Sequence[Row] = (
     ),
     Row("kill -9 at random moments", killed, twice=each_kill),
     Row("SIGTERM", terminated),
-    Row("disk full", disk_full),
-    Row("spool limit reached", full, settings={"FORWARDER_SPOOL_MAX_BYTES": "4MiB"}),
+    Row("disk full", partial(disk_full, size=40 * MIB)),
+    Row("spool limit reached", partial(full, size=4 * MIB), settings={"FORWARDER_SPOOL_MAX_BYTES": "4MiB"}),
 )
 
 

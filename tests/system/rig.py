@@ -42,6 +42,8 @@ class Rig:
         self.imbalances: list[str] = []
         self.memory_peak = 0
         self.scrapes = 0
+        self.undo = AsyncExitStack()
+        """What a run has set up itself, to be taken down once the daemon has ended."""
         self.notes: list[str] = []
         """What a run wants told beside its numbers."""
         self._publisher: Publisher | None = None
@@ -141,6 +143,7 @@ class Rig:
         if self._publisher:
             self._publisher.close()
         await self.daemon.kill()
+        await self.undo.aclose()
         await self.broker.kill()
         await self.emulator.stop()
 
