@@ -4,9 +4,11 @@ import asyncio
 from collections import Counter
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forwarder.clock import SystemClock
 from forwarder.model import Reason
 from forwarder.region_gate import RegionGate
 from tests.virtual_time import VirtualClock, in_virtual_time
@@ -157,3 +159,16 @@ def test_everybody_gets_in_and_never_more_than_the_limit_and_the_shares(
         assert g.view().in_flight == 0
 
     scenario()
+
+
+def test_the_rate_holds_on_uvloop_too() -> None:
+    """Its timers are in milliseconds: one shorter than half of that is no timer at all."""
+
+    async def scenario() -> None:
+        g = RegionGate(ceiling=4, rate=4_000, burst=1, clock=SystemClock())
+        for _ in range(20):
+            await g.acquire("a")
+            g.release("a", 0.0, None)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())

@@ -167,3 +167,21 @@ async def test_a_lane_goes_on_past_the_damage(tmp_path: Path) -> None:
             assert books.delivered + books.dead_lettered[Reason.UNREADABLE] == 3_000
             assert w.sink.sent(lane) == [each for each in appended if each in set(w.sink.sent(lane))]
         assert not await w.spool.verify()
+
+
+@in_virtual_time
+async def test_what_is_lost_on_disk_and_still_in_memory_is_delivered_and_not_called_lost(tmp_path: Path) -> None:
+    async with world(tmp_path, status("a")) as w:
+        w.sink.answer = w.sink.refuse
+        appended = await w.append(1_000, size=300)
+        to_disk(w.spool)
+        damage(tmp_path / "spool.db", b"e500")
+        (difference,) = await w.spool.verify()  # comes upon the damage
+        assert difference.pending == 1_000 > difference.found > 900
+        w.sink.answer = w.sink.accept
+        await w.until(lambda: w.books().pending == 0)
+        assert sorted(set(w.sink.sent())) == sorted(appended)
+        assert (w.books().delivered, w.books().dead_lettered) == (1_000, {})
+        await w.dispatcher.step()
+        await w.until(lambda: not w.spool._store.balance_at)
+        assert not await w.spool.verify()
