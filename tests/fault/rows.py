@@ -19,7 +19,7 @@ from tests.system.processes import until
 from tests.system.rig import CRM, Rig
 
 RATE = 800
-DISTURBED = 5.0  # times the p99 that the same lane had before the trouble; a stall is a hundred times and more
+DISTURBED = 10.0  # times the p99 that the same lane had before the trouble; a stall makes it a hundred
 MIB = 1024 * 1024
 RESERVED = 24 * MIB  # of a disk: what the spool leaves alone, and its write-ahead log
 EVENT_BYTES = 500  # and somewhat more, in the spool

@@ -29,7 +29,7 @@ Trouble = Callable[[Rig, float], Awaitable[None]]
 async def fault(rig: Rig, seconds: float, **rule: object) -> None:
     rig.fault(**rule)
     await asyncio.sleep(seconds)
-    rig.fault()
+    rig.emulator.faults.clear()
 
 
 async def destination_away(rig: Rig, seconds: float) -> None:
@@ -81,7 +81,10 @@ async def soak(minutes: float, seed: int) -> int:
             end = time.monotonic() + minutes * 60
             while time.monotonic() < end:
                 name, seconds = dice.choice(list(TROUBLES)), dice.uniform(1, LONGEST_TROUBLE)
-                print(f"{rig.published:>9,} published, {rig.oracle.missing:>7,} under way: {name}, {seconds:.1f} s")
+                print(
+                    f"{rig.published:>9,} published, {rig.oracle.missing:>7,} under way: {name}, {seconds:.1f} s",
+                    flush=True,
+                )
                 await TROUBLES[name](rig, seconds)
                 cuts += name in CUTS
                 await asyncio.sleep(QUIET_SECONDS)

@@ -51,7 +51,7 @@ class Publisher(asyncio.Protocol):
             ConnectionError: the broker is away.
         """
         await self._room.wait()
-        if self._transport is None:
+        if self._transport is None or self._transport.is_closing():
             raise ConnectionError("the broker is away")
         self._packet_id = self._packet_id % 65_535 + 1
         self._under_way[self._packet_id] = number
