@@ -239,7 +239,7 @@ class Administration:
             raise Refused(409, f"{told}. Mend the file first; nothing was changed.", code="integration.file.unusable")
         if version is not None and version != stored.version:
             raise conflict(stored.path)
-        text = stored.changed(changes)
+        text = stored.changed(_differences(stored.file.values, changes))
         self._check(integration_id, text, reading)
         if text.encode() != stored.content:
             await self._files.replace(stored.path, stored.content, text)
@@ -293,6 +293,24 @@ def _find(views: Sequence[View], integration_id: str) -> View:
         if view.id == integration_id:
             return view
     raise Refused(404, f"There is no integration {integration_id}.")
+
+
+def _differences(values: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    """The changes that change anything; what means the same stays as it is written."""
+    meant = {Key.EVENT_FILTER: _filters_meant}
+    missing: dict[str, str] = {**dict.fromkeys(Key, ""), Key.NAME: env_file.DEFAULT_NAME, Key.INTENDED_STATE: "none"}
+    return {
+        key: value
+        for key, value in changes.items()
+        if meant.get(Key(key), str)(values.get(key, missing[key])) != meant.get(Key(key), str)(value)
+    }
+
+
+def _filters_meant(value: str) -> object:
+    try:
+        return env_file.parse_filter_list(value)
+    except ValueError:
+        return value
 
 
 def _written(filters: Sequence[str]) -> str:
