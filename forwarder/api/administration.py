@@ -158,7 +158,7 @@ class Administration:
             draft = Integration(integration_id, wanted.name, "", "", "", "", (), IntendedState.DISABLED)
             path = self._files.path(integration_id)
             text = env_file.render(draft)
-            self._check(integration_id, text, reading)
+            await self._check(integration_id, text, reading)
             await self._files.replace(path, None, text)
             await self._live.reload()
         return await self.get(integration_id)
@@ -239,16 +239,16 @@ class Administration:
             raise Refused(409, f"{told}. Mend the file first; nothing was changed.", code="integration.file.unusable")
         if version is not None and version != stored.version:
             raise conflict(stored.path)
-        text = stored.changed(_differences(stored.file.values, changes))
-        self._check(integration_id, text, reading)
+        text = await asyncio.to_thread(stored.changed, _differences(stored.file.values, changes))
+        await self._check(integration_id, text, reading)
         if text.encode() != stored.content:
             await self._files.replace(stored.path, stored.content, text)
         await self._live.reload()
 
-    def _check(self, integration_id: str, text: str, reading: Reading) -> None:
+    async def _check(self, integration_id: str, text: str, reading: Reading) -> None:
         """Hold the text to be written against everything that the reloader will hold it against."""
         path = str(self._files.path(integration_id))
-        parsed = env_file.parse(integration_id, path, text.encode(errors="surrogatepass"), self.rules)
+        parsed = await asyncio.to_thread(env_file.parse, integration_id, path, text.encode(), self.rules)
         faults = [_fault(problem) for problem in parsed.problems]
         candidate = parsed.integration
         if candidate and (holder := suffix_holder(candidate, self._others(reading))):

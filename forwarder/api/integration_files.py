@@ -11,7 +11,7 @@ import msgspec
 
 from forwarder.errors import Problem
 from forwarder.integrations import env_file
-from forwarder.integrations.directory import SUFFIX, interpret, read_contents, write_atomically
+from forwarder.integrations.directory import SUFFIX, Contents, interpret, read_contents, write_atomically
 from forwarder.integrations.env_file import IntegrationFile
 from forwarder.model import IntendedState
 from forwarder.ops.refusals import Refused
@@ -26,19 +26,19 @@ class Stored(msgspec.Struct, frozen=True):
     path: Path
     file: IntegrationFile
     content: bytes | None
-
-    @property
-    def version(self) -> int:
-        """A positive number of 31 bits that follows from the content, INTENDED_STATE apart: an integration that is
-        activated has the same configuration as before."""
-        content = self.content or b""
-        if self.file.values:
-            content = self.changed({Key.INTENDED_STATE: IntendedState.DISABLED}).encode()
-        return 1 + int.from_bytes(blake2b(content, digest_size=4).digest()) % 0x7FFF_FFFF
+    version: int
 
     def changed(self, changes: Mapping[str, str]) -> str:
         """The text with these values in place of its own."""
         return env_file.update((self.content or b"").decode(), changes)
+
+
+def version_of(file: IntegrationFile, content: bytes) -> int:
+    """A positive number of 31 bits that follows from the content, INTENDED_STATE apart: one that is activated has the
+    same configuration as before."""
+    if file.values:
+        content = env_file.update(content.decode(), {Key.INTENDED_STATE: IntendedState.DISABLED}).encode()
+    return 1 + int.from_bytes(blake2b(content, digest_size=4).digest()) % 0x7FFF_FFFF
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -54,6 +54,7 @@ class Files:
     def __init__(self, directory: Path, rules: Rules) -> None:
         self.directory = directory
         self._rules = rules
+        self._last: tuple[Contents, Reading] | None = None
 
     def path(self, integration_id: str) -> Path:
         """Where the integration's file is, or would be."""
@@ -65,14 +66,19 @@ class Files:
 
     def _read(self) -> Reading:
         contents = read_contents(self.directory)
-        state = interpret(contents, self.directory, self._rules)
+        if self._last is None or self._last[0] != contents:
+            self._last = (contents, self._interpret(contents))
+        return self._last[1]
+
+    def _interpret(self, contents: Contents) -> Reading:
         if isinstance(contents, Problem):
             return Reading(problem=contents)
         files = {}
-        for integration_id, file in state.files.items():
+        for integration_id, file in interpret(contents, self.directory, self._rules).files.items():
             path = self.path(integration_id)
             content = contents[path.name]
-            files[integration_id] = Stored(path, file, content if isinstance(content, bytes) else None)
+            known = content if isinstance(content, bytes) else None
+            files[integration_id] = Stored(path, file, known, version_of(file, known or b""))
         return Reading(files)
 
     async def replace(self, path: Path, before: bytes | None, text: str) -> None:

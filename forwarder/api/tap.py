@@ -15,6 +15,7 @@ from forwarder.api.operation import Operation
 from forwarder.api.reading import read_query
 from forwarder.clock import Clock
 from forwarder.ops.refusals import Fault, Refused
+from forwarder.rules.filter_index import FilterIndex
 from forwarder.rules.topic_filter import TopicFilter, TopicFilterError, parse_topic_filter
 from forwarder.spool.base import Record
 
@@ -51,7 +52,7 @@ class Listener:
 
     def __init__(self, integration_id: str | None, filters: Sequence[TopicFilter]) -> None:
         self._integration_id = integration_id
-        self._filters = filters
+        self._filters = FilterIndex((each, True) for each in filters) if filters else None
         self._waiting: deque[tuple[Record, str]] = deque()
         self._bytes = 0
         self._dropped = 0
@@ -59,7 +60,7 @@ class Listener:
     def offer(self, records: Sequence[Record]) -> None:
         """Keep what is watched, as far as there is room."""
         for record in records:
-            if self._filters and all(each.mismatch(record.notification.topic) for each in self._filters):
+            if self._filters and not self._filters.match(record.notification.topic):
                 continue
             for integration_id in record.route.integration_ids:
                 if self._integration_id in (None, integration_id):

@@ -212,6 +212,42 @@ async def test_every_answer_carries_the_headers_and_errors_are_json(daemon: Daem
                 assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
+async def test_wrong_tokens_are_held_back_and_do_not_touch_the_probes(daemon: Daemon) -> None:
+    async with daemon.serve("the-admin") as session:
+
+        async def ask(path: str, token: str | None = None) -> aiohttp.ClientResponse:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            async with session.get(path, headers=headers) as answer:
+                await answer.read()
+                return answer
+
+        for _ in range(30):
+            assert (await ask("/api/status")).status == 401  # no token is no guess
+        assert [(await ask("/api/status", "guess")).status for _ in range(10)] == [401] * 10
+        held = await ask("/api/status", "the-admin")
+        assert (held.status, int(held.headers["Retry-After"]) > 0) == (429, True)
+        assert (await ask("/livez", "guess")).status == 200
+
+
+async def test_bodies_that_are_not_json_or_too_large(daemon: Daemon) -> None:
+    async def write(request: web.Request) -> web.Response:
+        return web.json_response({"bytes": len(await request.read())})
+
+    async with daemon.serve("the-admin", more=[web.post("/api/thing", write)]) as session:
+        for body, content_type, expected in (
+            (b"{}", "application/json", 200),
+            (b"{}", "application/json; charset=utf-8", 200),
+            (b"{}", "text/plain", 415),
+            (b"a=1", "application/x-www-form-urlencoded", 415),
+            (b"x" * 262_144, "application/json", 200),
+            (b"x" * 262_145, "application/json", 413),
+        ):
+            headers = {"Authorization": "Bearer the-admin", "Content-Type": content_type}
+            async with session.post("/api/thing", data=body, headers=headers) as answer:
+                assert answer.status == expected
+                assert (await answer.json()).get("status", 200) == expected
+
+
 async def test_a_wrong_method_names_the_right_ones(daemon: Daemon) -> None:
     async with daemon.serve("the-admin") as session:
         headers = {"Authorization": "Bearer the-admin"}
