@@ -1,7 +1,9 @@
 """What was given, where, and how to say what is wrong with it. The reading half of the settings."""
 
 import os
+import re
 from collections.abc import Iterable
+from io import StringIO
 from pathlib import Path
 
 import msgspec
@@ -9,6 +11,8 @@ from dotenv.parser import Binding, parse_stream
 from pydantic_core import ErrorDetails
 
 from forwarder.errors import Problem
+
+_MANY_SPACES = re.compile(r"[^\S\r\n]{1000}")
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -33,14 +37,15 @@ def collect(env_file: Path | None) -> tuple[dict[str, Given], list[Problem]]:
 def read_env_file(path: Path) -> tuple[dict[str, Given], list[Problem]]:
     """The file's keys, without `${}` expansion: a password is taken as it stands."""
     try:
-        with path.open(encoding="utf-8-sig") as stream:
-            bindings = list(parse_stream(stream))
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         return {}, [Problem(f"the env file cannot be read: {reason}", source=str(path))]
+    if many_spaces := line_of_many_spaces(text):
+        return {}, [Problem("a thousand spaces in a row", str(path), many_spaces)]
     given: dict[str, Given] = {}
     problems = []
-    for binding in bindings:
+    for binding in parse_stream(StringIO(text)):
         line = _line_of(binding)
         if binding.error:
             problems.append(Problem("the line is not KEY=VALUE", str(path), line))
@@ -50,6 +55,13 @@ def read_env_file(path: Path) -> tuple[dict[str, Given], list[Problem]]:
         elif binding.key is not None:
             given[binding.key] = Given(binding.value or "", str(path), line)
     return given, problems
+
+
+def line_of_many_spaces(text: str) -> int | None:
+    """The first line with a thousand spaces in a row: python-dotenv looks for a comment in a time that grows with the
+    square of such a run. None where there is no such line."""
+    spaces = _MANY_SPACES.search(text)
+    return text.count("\n", 0, spaces.start()) + 1 if spaces else None
 
 
 def _line_of(binding: Binding) -> int:

@@ -50,7 +50,8 @@ class Admin:
 
     def handle(self, method: str, target: str, body: bytes) -> web.Response:
         """Answer one request; `target` is path and query as they came. What is wrong with it is said in `error`."""
-        path, _, query = target.partition("?")
+        text = target.encode(errors="surrogateescape").decode(errors="replace")  # aiohttp escapes what is not UTF-8
+        path, _, query = text.partition("?")
         try:
             content = self._route(method, unquote(path.removeprefix(_PREFIX)), query, body)
         except _AdminError as error:

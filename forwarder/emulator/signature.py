@@ -64,7 +64,7 @@ class Verifier:
         if secret is None:
             raise ApiError("UnrecognizedClientException", "The security token included in the request is invalid.")
         expected = _signature(request, authorization, stamp, secret)
-        if not hmac.compare_digest(expected.encode(), authorization.signature.encode()):
+        if not hmac.compare_digest(expected.encode(), _as_received(authorization.signature)):
             raise _invalid(
                 "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
                 "Access Key and signing method. Consult the service documentation for details."
@@ -139,7 +139,8 @@ def _check_time(authorization: _Authorization, stamp: str, now: float) -> None:
 
 def _signature(request: HttpRequest, authorization: _Authorization, stamp: str, secret: str) -> str:
     key = _signing_key(secret, authorization.date, authorization.region)
-    canonical = hashlib.sha256(_canonical_request(request, authorization.signed_headers).encode()).hexdigest()
+    canonical_request = _as_received(_canonical_request(request, authorization.signed_headers))
+    canonical = hashlib.sha256(canonical_request).hexdigest()
     to_sign = f"{_ALGORITHM}\n{stamp}\n{authorization.scope}\n{canonical}"
     return hmac.digest(key, to_sign.encode(), "sha256").hex()
 
@@ -155,8 +156,17 @@ def _canonical_request(request: HttpRequest, signed_headers: str) -> str:
 
 
 def _canonical_query(query: str) -> str:
-    pairs = ((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in parse_qsl(query, True))
+    pairs = (tuple(map(_quote, pair)) for pair in parse_qsl(query, True, errors="surrogateescape"))
     return "&".join(f"{name}={value}" for name, value in sorted(pairs)) if query else ""
+
+
+def _quote(text: str) -> str:
+    return quote(text, safe="-_.~", errors="surrogateescape")
+
+
+def _as_received(text: str) -> bytes:
+    """The bytes of headers and target, in which aiohttp escapes what is not UTF-8."""
+    return text.encode(errors="surrogateescape")
 
 
 @lru_cache(maxsize=256)

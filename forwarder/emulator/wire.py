@@ -29,7 +29,8 @@ class ApiError(Exception):
 
     def body(self) -> bytes:
         """The error as AWS JSON 1.1 writes it."""
-        return msgspec.json.encode({"__type": self.code, "message": self.message})
+        message = self.message.encode(errors="replace").decode()  # it may quote bytes of a header that are not UTF-8
+        return msgspec.json.encode({"__type": self.code, "message": message})
 
 
 class Request(Protocol):

@@ -40,7 +40,7 @@ class LineSplitter:
         self._partial_bytes = 0
 
     def feed(self, chunk: bytes) -> list[Message]:
-        """The messages that this chunk completes. Blank lines are none."""
+        """The messages that this chunk completes. Blank lines are none; of one too long we cannot know that it is."""
         head, newline, rest = chunk.partition(b"\n")
         if self._partial_bytes <= MAX_PAYLOAD_BYTES:
             self._partial.append(head)
@@ -50,7 +50,7 @@ class LineSplitter:
         lines = [b"".join(self._partial), *rest.split(b"\n")]
         self._partial = [lines.pop()]
         self._partial_bytes = len(self._partial[0])
-        return [Message(None, line) for line in lines if line and not line.isspace()]
+        return [Message(None, line) for line in lines if line and (not line.isspace() or len(line) > MAX_PAYLOAD_BYTES)]
 
     def end(self) -> list[Message]:
         """The last line, if it lacks its newline."""

@@ -34,9 +34,13 @@ class PacketSplitter:
         self._parts: list[bytes] = []
         self._available = 0
         self._needed = 2
+        self._out_of_step = False  # after a length that is none, nobody knows where the next packet starts
 
     def feed(self, data: bytes) -> None:
         """Take in the next bytes. A packet that is not whole yet is kept; its parts are joined once, when it is."""
+        if self._out_of_step:
+            self.others += data
+            return
         self._parts.append(data)
         self._available += len(data)
         if self._available < self._needed:
@@ -51,6 +55,11 @@ class PacketSplitter:
         start = 0
         while True:
             header = _fixed_header(data, start)
+            if header is None and len(data) - start > 4:
+                # A length goes on after its fourth byte, a protocol error: paho, given it all, says so and disconnects.
+                self._out_of_step = True
+                self.others += data[start:]
+                return len(data)
             if header is None:
                 self._needed = len(data) - start + 1
                 return start
@@ -77,7 +86,8 @@ class PacketSplitter:
 
 
 def _fixed_header(data: bytes, start: int) -> tuple[int, int] | None:
-    """Where the body of the packet at `start` starts and ends (section 2.2.3), None if that is not all there yet."""
+    """Where the body of the packet at `start` starts and ends (section 2.2.3), None if the four bytes that
+    it may take do not say."""
     length = shift = 0
     for at in range(start + 1, min(start + 5, len(data))):
         byte = data[at]
@@ -85,8 +95,6 @@ def _fixed_header(data: bytes, start: int) -> tuple[int, int] | None:
         if byte < 0x80:
             return at + 1, at + 1 + length
         shift += 7
-    if len(data) >= start + 5:  # a fifth byte is a protocol error: paho, given it all, says so and disconnects
-        return len(data), len(data)
     return None
 
 

@@ -142,7 +142,7 @@ class WebsocketIntake:
         announced = False
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._read(socket))
+                reading = group.create_task(self._read(socket))
                 group.create_task(self._keep_alive(socket))
                 group.create_task(self._keep_subscribed(socket))
         except* _SocketClosing:
@@ -153,7 +153,8 @@ class WebsocketIntake:
             if not announced:
                 self._ended(socket)
                 await socket.close()
-                draining.create_task(self._drain(socket))
+                if reading.cancelled():  # else it has come to the end
+                    draining.create_task(self._drain(socket))
         return announced
 
     def _opened(self) -> None:
@@ -206,14 +207,16 @@ class WebsocketIntake:
     async def _retire(self, socket: ClientConnection) -> None:
         """Read on, while another socket takes over, until the server closes this one."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_SECONDS):
+            async with asyncio.timeout(_DRAIN_SECONDS) as deadline:
                 await self._drain(socket)
         self._ended(socket)
         await socket.close()
-        await self._drain(socket)
+        if deadline.expired():  # else it has come to the end
+            await self._drain(socket)
 
     async def _drain(self, socket: ClientConnection) -> None:
-        """Take what had come before the socket closed."""
+        """Take what had come before the socket closed. Not to be asked for again: behind a message of which websockets
+        has had enough there is the rest of it, at which it stumbles."""
         with suppress(WebSocketException):
             while True:
                 with suppress(_SocketClosing):

@@ -12,6 +12,7 @@ import msgspec
 from dotenv.parser import Binding, parse_stream
 
 from forwarder.errors import Problem
+from forwarder.given import line_of_many_spaces
 from forwarder.model import Integration, IntendedState
 from forwarder.rules.validation import Key, Rules, validate
 
@@ -24,8 +25,6 @@ _SEPARATORS = re.compile(r"[\s,]+")
 _BEFORE_VALUE = re.compile(r"\s*(?:export[^\S\r\n]+)?(?:'[^']+'|[^=#\s]+)[^\S\r\n]*=[^\S\r\n]*")
 _QUOTED_VALUE = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'""", re.DOTALL)
 _END_OF_VALUE = re.compile(r"\s#|[\r\n]|\Z")
-# python-dotenv looks for a comment in a time that grows with the square of a run of spaces.
-_MANY_SPACES = re.compile(r"[^\S\r\n]{1000}")
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9._/:@+-]+")
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
@@ -57,9 +56,8 @@ def parse(integration_id: str, path: str, content: bytes, rules: Rules) -> Integ
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return IntegrationFile(path, None, (Problem("the file is not UTF-8 text", path, line),))
-    if spaces := _MANY_SPACES.search(text):
-        line = text.count("\n", 0, spaces.start()) + 1
-        return IntegrationFile(path, None, (Problem("a thousand spaces in a row", path, line),))
+    if many_spaces := line_of_many_spaces(text):
+        return IntegrationFile(path, None, (Problem("a thousand spaces in a row", path, many_spaces),))
     given, problems = _read_values(text)
     lines = {key: entry.line for key, entry in given.items()}
     values = {key: entry.value for key, entry in given.items()}
