@@ -11,7 +11,7 @@ const listeners = { look: [], refused: [], session: [] };
 export const daemon = { status: null, history: new History(), session: null };
 
 let timer;
-let looking = false;
+let turns = Promise.resolve();
 
 /** Called with `daemon` after every look. */
 export const onLook = (listener) => listeners.look.push(listener);
@@ -33,25 +33,27 @@ export async function lookAnew() {
   await lookNow();
 }
 
-/** Look without waiting for the next turn, as after something was changed. */
-export async function lookNow() {
+/** Look without waiting for the next turn, as after something was changed; one that is under way may not have seen it. */
+export function lookNow() {
   clearTimeout(timer);
-  if (looking) return;
-  looking = true;
+  turns = turns.then(turn);
+  return turns;
+}
+
+async function turn() {
+  clearTimeout(timer);
   let again = true;
   try {
     await look();
     tell("refused", null);
   } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
+    if (!(error instanceof ApiError)) console.error(error);
     // A daemon that comes back may be another one, with other tokens.
     daemon.session = null;
     again = error.status !== 401; // until another token is given
     tell("refused", error);
-  } finally {
-    looking = false;
-    if (again && !document.hidden) timer = setTimeout(lookNow, LOOK_MS);
   }
+  if (again && !document.hidden) timer = setTimeout(lookNow, LOOK_MS);
 }
 
 async function look() {

@@ -105,7 +105,7 @@ class Editor {
       version: current?.version ?? null,
       saved: current ? valuesOf(current) : EMPTY,
       enabled: integration?.intended_state === "ENABLED",
-      runs: integration?.takes_events ?? false,
+      runs: Boolean(integration?.takes_events) && integration.state !== "ACTIVATING",
       isNew: integration === null,
     };
     this.#fill(this.#editing.saved);

@@ -81,8 +81,8 @@ class Tap {
 
   #tell(ended = "Stopped") {
     const passed = this.#passed ? `, ${count(this.#passed)} not shown` : "";
-    const running = this.#paused && this.#waiting.length ? `Waiting with ${count(this.#waiting.length)} new` : "Watching";
-    setText(find("#tap-count"), `${this.#stop ? running : ended}: ${count(this.#seen)} seen${passed}`);
+    const running = this.#paused && this.#waiting.length ? `Paused while you look, ${count(this.#waiting.length)} new` : "Watching";
+    setText(find("#tap-count"), `${this.#stop ? running : ended} · ${count(this.#seen)} seen${passed}`);
     setText(find("#tap-start"), this.#stop ? "Stop" : "Start");
     for (const field of ["integration", "topic"]) this.#form.elements[field].disabled = Boolean(this.#stop);
   }
