@@ -89,7 +89,7 @@ async def soak(minutes: float, seed: int) -> int:
                 cuts += name in CUTS
                 await asyncio.sleep(QUIET_SECONDS)
             await publishing
-            await rig.settled(120)
+            await rig.settled()
             if not rig.oracle.missing:
                 await rig.quiet()
             row = Row(f"soak of {minutes:g} minutes, seed {seed}", load)

@@ -103,13 +103,13 @@ class Rig:
             at = await publisher.publish(number, name.replace(".", "/"), body)
             self.oracle.sent(number, kind, at)
 
-    async def settled(self, seconds: float = 60.0) -> None:
-        """Wait until nothing is missing, as long as there is progress at all."""
+    async def settled(self, patience: float = 15.0) -> None:
+        """Wait until nothing is missing, for as long as that comes nearer."""
         missing = -1
-        with contextlib.suppress(AssertionError):
-            while self.oracle.missing and self.oracle.missing != missing:
-                missing = self.oracle.missing
-                await until(lambda: not self.oracle.missing, "everything arrives", min(seconds, 15))
+        while self.oracle.missing not in (0, missing):
+            missing = self.oracle.missing
+            with contextlib.suppress(AssertionError):
+                await until(lambda: not self.oracle.missing, "everything arrives", patience)
 
     async def quiet(self) -> None:
         """Wait until the daemon has booked the answer to every call that it made."""

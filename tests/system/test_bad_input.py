@@ -99,8 +99,8 @@ async def test_a_state_directory_that_is_no_database_is_put_aside(daemon: Daemon
     (daemon.state / "spool.db").write_bytes(b"this is no database" * 1000)
     await daemon.launch()
     await daemon.answering()
-    (line,) = daemon.log("spool_quarantined")
-    aside = Path(line["moved_to"])
+    (line,) = daemon.log("spool_mended")
+    aside = Path(line["damaged_file"])
     assert (await asyncio.to_thread(aside.read_bytes)).startswith(b"this is no database")
 
 

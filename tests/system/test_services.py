@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import yaml  # type: ignore[import-untyped]  # it ships no types
 from tests.system.processes import ROOT, Program, free_port, program, until
 from tests.system.rig import CRM, Rig, running
 
-MOTO_SERVER = ROOT / ".venv/bin/moto_server"
+MOTO_SERVER = Path(sys.executable).with_name("moto_server")
 CUSTOMER = "123456789012"  # moto's account for any key
 
 
