@@ -61,7 +61,7 @@ class IntegrationsApi:
     def delete(self, integration_id: str) -> str:
         """See Integrations."""
         self._change("DELETE", f"/{quote(integration_id, safe='')}")
-        return f"{integration_id} is being deleted, with its event source in AWS"
+        return f"{integration_id} was deleted, with its event source in AWS"
 
     def _configure(self, integration_id: str, edit: Edit) -> None:
         """Change the configuration, unless somebody else has done so since it was read."""

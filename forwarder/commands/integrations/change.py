@@ -13,12 +13,13 @@ from forwarder.commands.integrations.model import OPTIONS, Edit, Integrations, V
 from forwarder.commands.output import confirm, print_json
 from forwarder.errors import ConfigurationError, ForwarderError, Problem
 from forwarder.integrations.regions import eventbridge_regions
-from forwarder.model import IntendedState
+from forwarder.model import IntendedState, State
 from forwarder.rules.validation import Rules
 from forwarder.settings import Settings
 
 SETTLE_SECONDS = 15.0
-"""How long to watch an integration that was activated or deactivated."""
+"""How long to watch what becomes of an integration."""
+LOOK_SECONDS = 0.1
 
 
 def choose(env_file: Path | None, url: str | None, *, changing: bool) -> Integrations:
@@ -52,35 +53,43 @@ class Changes:
         told = self._integrations.add(integration_id, edit)
         if activate:
             told = self._integrations.activate(integration_id)
-            return self._settled(integration_id, told, "ACTIVE")
+            return self._settled(integration_id, told, State.ACTIVE)
         return self._tell(integration_id, told)
 
     def change(self, integration_id: str, edit: Edit) -> None:
         """Change it; a change of identity takes it out of action and is asked about."""
         if edit == Edit():
             raise ConfigurationError([Problem("nothing to change", hint=f"give one of {', '.join(OPTIONS.values())}")])
-        now = self._integrations.listing().find(integration_id)
-        if edit.moves(now) and now.intended_state is IntendedState.ENABLED:
+        now = self._find(integration_id)  # None: its file is wrong, and this may mend it
+        if now is not None and edit.moves(now) and now.intended_state is IntendedState.ENABLED:
             confirm(f"This deactivates {integration_id} until it is activated again. Go on?", yes=self._yes)
         self._tell(integration_id, self._integrations.change(integration_id, edit))
 
     def activate(self, integration_id: str) -> None:
         """Activate it and tell how that went."""
         now = self._integrations.listing().find(integration_id)
-        where = f"{now.event_source_name} in account {now.account_id}, {now.region}"
+        target = f"{now.event_source_name.rpartition('/')[0]}/{now.event_source_suffix}"
+        where = f"{target} in account {now.account_id}, {now.region}"
         confirm(f"Activate {integration_id}? Its events go to {where}.", yes=self._yes)
-        self._settled(integration_id, self._integrations.activate(integration_id), "ACTIVE")
+        self._settled(integration_id, self._integrations.activate(integration_id), State.ACTIVE)
 
     def deactivate(self, integration_id: str) -> None:
         """Deactivate it and tell how that went."""
         confirm(f"Deactivate {integration_id}? Its events pause; the event source stays.", yes=self._yes)
-        self._settled(integration_id, self._integrations.deactivate(integration_id), "INACTIVE")
+        self._settled(integration_id, self._integrations.deactivate(integration_id), State.INACTIVE)
 
     def delete(self, integration_id: str) -> None:
-        """Delete it."""
+        """Delete it and tell how that went.
+
+        Raises:
+            ForwarderError: it cannot be deleted in AWS now; the daemon goes on trying.
+        """
         question = f"Delete {integration_id} with its event source in AWS, and turn what is pending into dead letters?"
         confirm(question, yes=self._yes)
         told = self._integrations.delete(integration_id)
+        view = self._watch(integration_id, None)
+        if view is not None and view.state is not None:
+            raise ForwarderError(f"{integration_id} is not deleted yet: {view.reason}")
         if self._as_json:
             print_json({"id": integration_id, "message": told, "integration": None})
         else:
@@ -92,15 +101,19 @@ class Changes:
         Raises:
             ForwarderError: it is in trouble.
         """
+        view = self._watch(integration_id, wanted)
+        self._tell(integration_id, told)
+        if view is not None and view.state == State.ERROR:
+            raise ForwarderError(f"{integration_id} is in ERROR: {view.reason}")
+
+    def _watch(self, integration_id: str, wanted: str | None) -> View | None:
+        """Look until it is in that state, gone, in trouble, or it takes too long. No daemon says nothing at once."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
             view = self._find(integration_id)
-            if view is None or view.state in (None, wanted, "ERROR") or time.monotonic() > deadline:
-                break
-            time.sleep(0.1)
-        self._tell(integration_id, told)
-        if view is not None and view.state == "ERROR":
-            raise ForwarderError(f"{integration_id} is in ERROR: {view.reason}")
+            if view is None or view.state in (None, wanted, State.ERROR) or time.monotonic() > deadline:
+                return view
+            time.sleep(LOOK_SECONDS)
 
     def _tell(self, integration_id: str, told: str) -> None:
         view = self._find(integration_id)

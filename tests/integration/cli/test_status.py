@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from forwarder.commands.status import duration
+from forwarder.commands.output import duration
 
 Forwarder = Callable[..., subprocess.CompletedProcess[str]]
 

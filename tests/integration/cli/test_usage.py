@@ -11,11 +11,16 @@ import pytest
 
 Forwarder = Callable[..., subprocess.CompletedProcess[str]]
 
+COMMANDS = (
+    *("run", "check", "demo", "emulator", "match", "topics", "status", "tap", "top"),
+    *("integrations", "dead-letters", "spool"),
+)
+
 
 def test_help_names_every_command(forwarder: Forwarder) -> None:
     shown = forwarder("--help")
     assert (shown.returncode, shown.stderr) == (0, "")
-    for command in ("run", "check", "demo", "emulator", "match", "topics", "status"):
+    for command in COMMANDS:
         assert f"\n  {command} " in shown.stdout
 
 
@@ -94,7 +99,7 @@ def test_a_port_in_use_is_2(forwarder: Forwarder, environment: dict[str, str], d
     assert "Traceback" not in shown.stderr
 
 
-def test_ctrl_c_leaves_no_traceback(environment: dict[str, str], directory: Path) -> None:
+def test_ctrl_c_is_1_in_a_word(environment: dict[str, str], directory: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with subprocess.Popen(
@@ -108,5 +113,6 @@ def test_ctrl_c_leaves_no_traceback(environment: dict[str, str], directory: Path
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=20)
             connection.close()
-    assert process.returncode != 0
+    assert process.returncode == 1
+    assert errors.startswith("forwarder: interrupted\n")
     assert "Traceback" not in errors
