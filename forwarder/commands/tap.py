@@ -51,17 +51,18 @@ def until_interrupted() -> Iterator[None]:
 
 def _events(daemon: Daemon, query: dict[str, str | None]) -> Iterator[tuple[str, Any]]:
     """The daemon's events, across restarts of it."""
-    failures, been_there = 0, False
+    failures, been_there, told = 0, False, False
     while True:
         try:
             for event in daemon.follow("/api/tap", silence=SILENCE_SECONDS, **query):
-                failures, been_there = 0, True
+                failures, been_there, told = 0, True, False
                 yield event
         except NoDaemonError as error:
             if not been_there:
                 raise
-            if not failures:
-                typer.echo(f"forwarder: {error}; waiting for it", err=True)
+            if not told:
+                typer.echo(f"forwarder: {error} Waiting for it.", err=True)
+                told = True
         except RefusedError as error:
             raise _explained(error) from None
         time.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
