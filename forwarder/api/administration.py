@@ -6,13 +6,12 @@ other; one that somebody else has made to the file meanwhile is found by its con
 """
 
 import asyncio
-import re
-import unicodedata
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from forwarder.api.changes import FIELDS, configuration_changes, differences, fault_of, free_id
 from forwarder.api.integration_files import Files, Reading, Stored, conflict
 from forwarder.api.models import CreateIntegration, UpdateConfiguration
 from forwarder.clock import Clock
@@ -24,17 +23,7 @@ from forwarder.ops.refusals import Fault, Refused
 from forwarder.record import RecordError
 from forwarder.rules.validation import MAX_INTEGRATIONS, SUFFIX_NOT_UNIQUE, Key, Rules, suffix_holder
 
-FIELDS = {
-    Key.NAME: "name",
-    Key.NOTES: "notes",
-    Key.AWS_ACCOUNT_ID: "properties.awsAccountId",
-    Key.AWS_ACCOUNT_REGION: "properties.awsAccountRegion",
-    Key.EVENT_SOURCE_SUFFIX: "properties.eventSourceSuffix",
-    Key.EVENT_FILTER: "properties.eventFilter",
-    Key.INTENDED_STATE: "intendedState",
-}
 _RESERVED = "types"  # the path of the integration types is in the way
-_MAX_SLUG = 48
 
 
 class Lifecycle(Protocol):
@@ -169,18 +158,8 @@ class Administration:
         Raises:
             Refused: there is none, it has another version, something is wrong, or the file cannot be written.
         """
-        properties = wanted.properties
-        changes: dict[str, str] = {
-            Key.NAME: wanted.name,
-            Key.AWS_ACCOUNT_ID: properties.aws_account_id,
-            Key.AWS_ACCOUNT_REGION: properties.aws_account_region,
-            Key.EVENT_SOURCE_SUFFIX: properties.event_source_suffix,
-            Key.EVENT_FILTER: _written(properties.event_filter),
-        }
-        if wanted.notes is not None:
-            changes[Key.NOTES] = wanted.notes
         async with self._changing:
-            await self._change(integration_id, changes, version=wanted.version)
+            await self._change(integration_id, configuration_changes(wanted), version=wanted.version)
         return await self.get(integration_id)
 
     async def activate(self, integration_id: str) -> View:
@@ -239,7 +218,7 @@ class Administration:
             raise Refused(409, f"{told}. Mend the file first; nothing was changed.", code="integration.file.unusable")
         if version is not None and version != stored.version:
             raise conflict(stored.path)
-        text = await asyncio.to_thread(stored.changed, _differences(stored.file.values, changes))
+        text = await asyncio.to_thread(stored.changed, differences(stored.file.values, changes))
         await self._check(integration_id, text, reading)
         if text.encode() != stored.content:
             await self._files.replace(stored.path, stored.content, text)
@@ -249,7 +228,7 @@ class Administration:
         """Hold the text to be written against everything that the reloader will hold it against."""
         path = str(self._files.path(integration_id))
         parsed = await asyncio.to_thread(env_file.parse, integration_id, path, text.encode(), self.rules)
-        faults = [_fault(problem) for problem in parsed.problems]
+        faults = [fault_of(problem) for problem in parsed.problems]
         candidate = parsed.integration
         if candidate and (holder := suffix_holder(candidate, self._others(reading))):
             hint = f"{holder.id} has it and is enabled"
@@ -277,57 +256,11 @@ class Administration:
         return wanted.id
 
 
-def free_id(name: str, taken: Collection[str]) -> str:
-    """An id that follows from the name and is not taken: `sales-crm`, `sales-crm-2`."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain)[:_MAX_SLUG].strip("-") or "integration"
-    number, found = 1, slug
-    while found in taken:
-        number += 1
-        found = f"{slug}-{number}"
-    return found
-
-
 def _find(views: Sequence[View], integration_id: str) -> View:
     for view in views:
         if view.id == integration_id:
             return view
     raise Refused(404, f"There is no integration {integration_id}.")
-
-
-def _differences(values: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
-    """The changes that change anything; what means the same stays as it is written."""
-    meant = {Key.EVENT_FILTER: _filters_meant}
-    missing: dict[str, str] = {**dict.fromkeys(Key, ""), Key.NAME: env_file.DEFAULT_NAME, Key.INTENDED_STATE: "none"}
-    return {
-        key: value
-        for key, value in changes.items()
-        if meant.get(Key(key), str)(values.get(key, missing[key])) != meant.get(Key(key), str)(value)
-    }
-
-
-def _filters_meant(value: str) -> object:
-    try:
-        return env_file.parse_filter_list(value)
-    except ValueError:
-        return value
-
-
-def _written(filters: Sequence[str]) -> str:
-    """The value of EVENT_FILTER. One that would not read back as it is goes into a JSON list, and is refused there."""
-    plain = ", ".join(filters)
-    return plain if env_file.parse_filter_list(plain) == tuple(dict.fromkeys(filters)) else _json_list(filters)
-
-
-def _json_list(filters: Sequence[str]) -> str:
-    return msgspec.json.encode(filters).decode()
-
-
-def _fault(problem: Problem) -> Fault:
-    field = FIELDS.get(problem.key) if problem.key in Key.__members__ else None  # type: ignore[call-overload]
-    if field is None:
-        return Fault(str(problem))
-    return Fault(problem.message, field, hint=problem.hint)
 
 
 async def _asked(request: Awaitable[Any]) -> None:

@@ -78,15 +78,18 @@ class Sink:
 
 
 class Aws:
-    """The event sources that exist."""
+    """The event sources that exist. While `answers` is not set, nothing is deleted."""
 
     def __init__(self) -> None:
         self.sources: set[Destination] = set()
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def create(self, destination: Destination) -> None:
         self.sources.add(destination)
 
     async def delete(self, destination: Destination) -> None:
+        await self.answers.wait()
         self.sources.discard(destination)
 
     async def look(self, destination: Destination) -> SourceView:

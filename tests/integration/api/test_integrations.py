@@ -293,6 +293,21 @@ async def test_a_file_that_never_worked_is_simply_removed(rig: Rig) -> None:
     await rig.gone("bad")
 
 
+async def test_while_it_is_being_deleted_nothing_else_is_done_with_it(rig: Rig) -> None:
+    await rig.put_file("crm", CRM)
+    await rig.state("crm", "ACTIVE")
+    rig.aws.answers.clear()
+    assert (await rig.ask("DELETE", f"{BASE}/crm"))[0] == 200
+    found = await rig.get(f"{BASE}/crm")
+    assert (found["intendedState"], found["reportedState"]["code"]) == ("DELETED", "DEACTIVATING")
+    assert (await intend(rig, "crm", "ENABLED"))[0] == 409
+    assert (await rig.ask("POST", BASE, {**NEW, "id": "crm"}))[0] == 409
+    assert (await rig.ask("DELETE", f"{BASE}/crm"))[0] == 200  # asked twice is asked once
+    rig.aws.answers.set()
+    await rig.gone("crm")
+    assert rig.aws.sources == set()
+
+
 @pytest.mark.parametrize("id_", ["none", "..%2f..%2fetc", "a%00b", "%ff"])
 async def test_what_is_not_there(rig: Rig, id_: str) -> None:
     for method, path, body in (

@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.api.administration import free_id
+from forwarder.api.changes import configuration_changes, differences, free_id
 from forwarder.api.integration_files import version_of
+from forwarder.api.models import Properties, UpdateConfiguration
 from forwarder.integrations import env_file
 from forwarder.integrations.directory import INTEGRATION_ID
 from forwarder.integrations.regions import eventbridge_regions
@@ -57,3 +58,29 @@ def test_one_fault_gives_its_own_code_and_several_a_common_one() -> None:
         ("the name is empty", "name"),
     ]
     assert {each.context_id for each in both.errors} == {both.context_id}
+
+
+def update(**properties: object) -> UpdateConfiguration:
+    return UpdateConfiguration("n", 1, Properties(**properties))  # type: ignore[arg-type]  # as the test says
+
+
+@given(st.lists(st.text(max_size=20), max_size=5))
+def test_filters_are_written_so_that_they_read_back(filters: list[str]) -> None:
+    written = configuration_changes(update(event_filter=filters))["EVENT_FILTER"]
+    assert env_file.parse_filter_list(written) == tuple(dict.fromkeys(filters))
+
+
+def test_notes_that_are_not_given_stay() -> None:
+    assert "NOTES" not in configuration_changes(update())
+    assert configuration_changes(UpdateConfiguration("n", 1, Properties(), notes=""))["NOTES"] == ""
+
+
+def test_what_means_the_same_is_no_difference() -> None:
+    values = {"EVENT_FILTER": '["v2.a", "v2.b"]', "NAME": "x"}
+    same = {"EVENT_FILTER": "v2.a, v2.b", "NAME": "x", "NOTES": "", "AWS_ACCOUNT_ID": ""}
+    assert differences(values, same) == {}
+    assert differences({}, {"NAME": env_file.DEFAULT_NAME, "INTENDED_STATE": "DISABLED"}) == {
+        "INTENDED_STATE": "DISABLED"
+    }
+    assert differences(values, {"EVENT_FILTER": "v2.b, v2.a"}) == {"EVENT_FILTER": "v2.b, v2.a"}
+    assert differences({"EVENT_FILTER": "[not json"}, {"EVENT_FILTER": "v2.a"}) == {"EVENT_FILTER": "v2.a"}
