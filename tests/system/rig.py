@@ -128,7 +128,8 @@ class Rig:
             yield
         finally:
             auditing.cancel()
-            await asyncio.wait([auditing])
+            with contextlib.suppress(asyncio.CancelledError):
+                await auditing  # a scrape that was answered with an error fails the run
             self.memory_peak = max(self.memory_peak, self.daemon.memory_peak())
 
     async def _audit(self) -> None:
