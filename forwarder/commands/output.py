@@ -77,6 +77,14 @@ def progress(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda more: bar.advance(task, more)
 
 
+def log_to_stderr() -> None:
+    """Standard output is for what the command prints; warnings of the parts that it uses go where errors do."""
+    from forwarder.ops import logs  # noqa: PLC0415
+    from forwarder.ops.masking import Masker  # noqa: PLC0415
+
+    logs.configure("warning", None, Masker(frozenset()))
+
+
 def counted(number: int, what: str) -> str:
     """`1 dead letter`, `2 dead letters`."""
     return f"{number} {what}" + ("" if number == 1 else "s")

@@ -16,6 +16,7 @@ import msgspec
 from forwarder.errors import SpoolUnusableError
 from forwarder.spool.base import DeadLetterFilter, DeadLetterRow, Discrepancy, LanePosition, Run
 from forwarder.spool.database import MIGRATIONS
+from forwarder.spool.dead_letter_table import DeadLetterTable
 from forwarder.spool.mending import rows_past_damage
 from forwarder.spool.store import Store
 
@@ -133,11 +134,11 @@ class SpoolReader:
 
     def dead_letters(self, which: DeadLetterFilter, now: float, *, after: int = 0, limit: int) -> list[DeadLetterRow]:
         """Stored dead letters after a number, in order. `now` is in epoch seconds; raises as `inspect`."""
-        return self._at_one_moment(lambda: Store(self._connection).dead_letters(which, now, after, limit))
+        return self._at_one_moment(lambda: DeadLetterTable(self._connection).find(which, now, after, limit))
 
     def count_dead_letters(self, which: DeadLetterFilter, now: float) -> int:
         """How many are meant; raises as `inspect`."""
-        return self._at_one_moment(lambda: Store(self._connection).count_dead_letters(which, now))
+        return self._at_one_moment(lambda: DeadLetterTable(self._connection).count(which, now))
 
     def damage(self) -> list[str]:
         """What SQLite finds wrong with the file: nothing, or up to a hundred sentences. Reads all of it."""
@@ -264,10 +265,18 @@ def _exported(kind: str, name: str, row: tuple[Any, ...]) -> Exported:
         time=time,
         received_at=received_at,
         attempts=attempts,
-        detail=msgspec.Raw(detail.translate(_NEWLINES)),
+        detail=_on_one_line(detail),
         reason=reason,
         code=code,
         message=message,
         retry_at=at if kind == "parked" else None,
         dead_at=at if kind == "dead" else None,
     )
+
+
+def _on_one_line(detail: bytes) -> msgspec.Raw:
+    """The JSON without line breaks; as a JSON string what is no JSON, as may be on a damaged page."""
+    try:
+        return msgspec.json.decode(detail.translate(_NEWLINES), type=msgspec.Raw).copy()
+    except msgspec.DecodeError:
+        return msgspec.Raw(msgspec.json.encode(detail.decode(errors="replace")))

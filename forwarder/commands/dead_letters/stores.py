@@ -11,6 +11,7 @@ import msgspec
 from forwarder.clock import SystemClock
 from forwarder.commands.configuration import env_file_to_use
 from forwarder.commands.daemon import Daemon
+from forwarder.commands.output import log_to_stderr
 from forwarder.errors import ForwarderError, SpoolUnusableError
 from forwarder.model import Reason
 from forwarder.settings import Settings
@@ -120,6 +121,7 @@ class DeadLettersFile:
     """The dead letters in the spool's file. Changing them takes the state directory's lock for that long."""
 
     def __init__(self, settings: Settings) -> None:
+        log_to_stderr()
         self._settings = settings
         self._path = settings.state_dir / "spool.db"
 

@@ -9,6 +9,7 @@ import msgspec
 from dotenv import dotenv_values
 
 from forwarder.commands.integrations.model import OPTIONS, Edit, Listing, View
+from forwarder.commands.output import log_to_stderr
 from forwarder.errors import ConfigurationError, ForwarderError, Problem, SpoolUnusableError
 from forwarder.integrations import env_file
 from forwarder.integrations.configuration import Configuration, merge
@@ -30,6 +31,7 @@ class IntegrationFiles:
     """
 
     def __init__(self, settings: Settings, rules: Rules) -> None:
+        log_to_stderr()
         self._directory = settings.integrations_dir
         self._state_dir = settings.state_dir
         self._record = LifecycleRecord(record_path(settings.state_dir, settings.sink))

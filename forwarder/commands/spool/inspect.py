@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from forwarder.commands.configuration import env_file_to_use
-from forwarder.commands.output import confirm, console, counted, duration, print_json, size, table
+from forwarder.commands.output import confirm, console, counted, duration, log_to_stderr, print_json, size, table
 from forwarder.errors import ForwarderError
 from forwarder.settings import Settings
 from forwarder.spool.reader import LaneFacts, SpoolFacts, SpoolReader, reading
@@ -64,6 +64,7 @@ def carry_out_repair(env_file: Path | None, *, yes: bool, as_json: bool) -> None
     """Mend the daemon's spool and tell what was done."""
     path = spool_file(env_file)
     confirm(f"Mend {path}? A damaged file is kept beside the new one.", yes=yes)
+    log_to_stderr()
     done = repair(path.parent)
     if as_json:
         print_json(done)
