@@ -1,6 +1,7 @@
 """The HTTP server: who may ask, what every answer carries, and the route tables that other files bring."""
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -8,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from forwarder.errors import ConfigurationError, Problem
@@ -27,6 +29,16 @@ _HEADERS = {
 _GOODBYE_SECONDS = 2.0  # for answers still being written when the server stops
 _MAX_BODY_BYTES = 256 * 1024
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a line of aiohttp's is worth the log: anybody can send what is no HTTP, is told so, and must not be able
+    to fill the disk with tracebacks."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_SERVER_LOG = logging.getLogger("forwarder.http")
+_SERVER_LOG.addFilter(_is_ours)
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -72,7 +84,9 @@ class Http:
         Raises:
             ConfigurationError: the address cannot be listened on.
         """
-        runner = web.AppRunner(self._app, access_log=None, handle_signals=False, shutdown_timeout=_GOODBYE_SECONDS)
+        runner = web.AppRunner(
+            self._app, access_log=None, logger=_SERVER_LOG, handle_signals=False, shutdown_timeout=_GOODBYE_SECONDS
+        )
         await runner.setup()
         try:
             await self._listen(runner)

@@ -248,6 +248,20 @@ async def test_bodies_that_are_not_json_or_too_large(daemon: Daemon) -> None:
                 assert (await answer.json()).get("status", 200) == expected
 
 
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01 hello TLS\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX-A: \x00\r\n\r\n"])
+async def test_what_is_no_http_is_told_so_and_leaves_no_traceback(
+    daemon: Daemon, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    async with daemon.serve() as session:
+        reader, writer = await asyncio.open_connection("127.0.0.1", session._base_url.port if session._base_url else 0)
+        writer.write(sent)
+        assert (await reader.readline()).startswith(b"HTTP/1.0 400 ")
+        writer.close()
+        await writer.wait_closed()
+        assert (await readiness(session))[0] == 200
+    assert caplog.records == []
+
+
 async def test_a_wrong_method_names_the_right_ones(daemon: Daemon) -> None:
     async with daemon.serve("the-admin") as session:
         headers = {"Authorization": "Bearer the-admin"}
