@@ -59,7 +59,9 @@ def routes(rules: access.Access, event_source_prefix: str) -> list[web.RouteDef]
         headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _POLICY, "ETag": f'"{file.etag}"'}
         if any(each.value == file.etag for each in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
-        return web.Response(body=file.content, headers={**headers, "Content-Type": file.content_type})
+        response = web.Response(body=file.content, headers={**headers, "Content-Type": file.content_type})
+        response.enable_compression()
+        return response
 
     async def session(request: web.Request) -> web.Response:
         body = {"version": version(), "event_source_prefix": event_source_prefix, "why_read_only": _why(rules, request)}

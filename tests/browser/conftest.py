@@ -1,6 +1,7 @@
 """A console with all that belongs to it: see stage.py."""
 
 from collections.abc import AsyncIterator
+from inspect import iscoroutinefunction
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from tests.browser.stage import TOKENS, Stage, chromium, staged
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One event loop for the folder, so that one browser serves all of its tests."""
     for item in items:
-        if item.path.parent == Path(__file__).parent and isinstance(item, pytest.Function):
+        ours = item.path.parent == Path(__file__).parent
+        if ours and isinstance(item, pytest.Function) and iscoroutinefunction(item.obj):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 

@@ -54,11 +54,12 @@ export async function callText(path) {
 }
 
 /**
- * Server-sent events as `{event, data}`, until the server ends the stream or `signal` aborts. EventSource cannot send the
- * token, hence by fetch. https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+ * Server-sent events as `{event, data}`, until the server ends the stream or `signal` aborts; `opened` is called once the
+ * server has let us in. EventSource cannot send the token, hence by fetch. https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
  */
-export async function* serverSentEvents(path, signal) {
+export async function* serverSentEvents(path, { signal, opened }) {
   const response = await request("GET", path, { signal });
+  opened();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {

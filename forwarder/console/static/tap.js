@@ -17,6 +17,7 @@ class Tap {
   #form = find("#tap-filter");
   #list = find("#tap-list");
   #stop = null;
+  #open = false;
   #waiting = [];
   #seen = 0;
   #passed = 0;
@@ -46,17 +47,21 @@ class Tap {
 
   async #run() {
     this.#clear();
+    const query = new URLSearchParams([...new FormData(this.#form)].filter(([, value]) => value.trim() !== ""));
     const stop = (this.#stop = new AbortController());
     this.#tell();
     let ended = "Stopped";
     try {
-      const query = new URLSearchParams([...new FormData(this.#form)].filter(([, value]) => value.trim() !== ""));
-      for await (const { event, data } of serverSentEvents(`api/tap?${query}`, stop.signal)) this.#take(event, data);
+      const opened = () => (this.#open = true);
+      for await (const { event, data } of serverSentEvents(`api/tap?${query}`, { signal: stop.signal, opened })) {
+        this.#take(event, data);
+      }
       ended = "The daemon ended the tap";
     } catch (error) {
       if (!stop.signal.aborted) ended = error instanceof ApiError ? error.message : "The connection to the daemon was lost";
     }
     this.#stop = null;
+    this.#open = false;
     this.#tell(ended);
   }
 
@@ -81,7 +86,7 @@ class Tap {
 
   #tell(ended = "Stopped") {
     const passed = this.#passed ? `, ${count(this.#passed)} not shown` : "";
-    const running = this.#paused && this.#waiting.length ? `Paused while you look, ${count(this.#waiting.length)} new` : "Watching";
+    const running = this.#paused && this.#waiting.length ? `Paused while you look, ${count(this.#waiting.length)} new` : this.#open ? "Watching" : "Connecting";
     setText(find("#tap-count"), `${this.#stop ? running : ended} · ${count(this.#seen)} seen${passed}`);
     setText(find("#tap-start"), this.#stop ? "Stop" : "Start");
     for (const field of ["integration", "topic"]) this.#form.elements[field].disabled = Boolean(this.#stop);

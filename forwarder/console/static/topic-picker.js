@@ -22,10 +22,13 @@ export class TopicPicker {
     this.#onChange = onChange;
     this.#input.addEventListener("input", () => this.#search());
     this.#input.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter") return;
-      event.preventDefault(); // the form is not meant
-      this.#addTyped();
+      if (event.key === "Enter") {
+        event.preventDefault(); // the form is not meant
+        this.#addTyped();
+      } else this.#walk(event);
     });
+    part["topic-list"].addEventListener("keydown", (event) => this.#walk(event));
+    part["topic-list"].addEventListener("focusin", (event) => this.#stopAt(event.target));
     part["add-topic"].addEventListener("click", () => this.#addTyped());
   }
 
@@ -57,8 +60,26 @@ export class TopicPicker {
 
   #row(topic) {
     const tick = make("input", { type: "checkbox", onchange: () => (tick.checked ? this.#choose(topic) : this.#drop(topic)) });
-    const often = make("small", { "aria-label": "events a second now" });
+    const often = make("small");
     return { element: make("li", {}, make("label", {}, tick, make("span", { class: "mono" }, topic), often)), tick, rate: often };
+  }
+
+  /** Arrow keys go through the list; for the Tab key it is one stop and not two hundred. */
+  #walk(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    const ticks = this.#ticks;
+    const place = ticks.indexOf(event.target) + step;
+    event.preventDefault();
+    (place < 0 ? this.#input : ticks[Math.min(place, ticks.length - 1)])?.focus();
+  }
+
+  get #ticks() {
+    return [...this.#rows.values()].filter((row) => !row.element.hidden).map((row) => row.tick);
+  }
+
+  #stopAt(tick) {
+    for (const row of this.#rows.values()) row.tick.tabIndex = row.tick === tick ? 0 : -1;
   }
 
   #search() {
@@ -75,6 +96,7 @@ export class TopicPicker {
     const unknown = found === 0 && text ? "No topic of the catalogue; press Enter to add it as a filter." : "";
     setText(this.#part["topic-note"], text ? unknown || `${found} of ${plural(this.#topics.length, "topic")}` : "");
     this.#part["topic-list"].hidden = found === 0;
+    this.#stopAt(this.#ticks[0]);
   }
 
   #addTyped() {
