@@ -340,16 +340,24 @@ class Daemon:
         """Finish the batch at hand and what is in memory, as far as the time allows. The rest is in the spool."""
         self._draining = True
         log.info("stopping", pending={name: books.pending for name, books in self._spool.books.lanes.items()})
-        self._receiver.stop()
         try:
             async with asyncio.timeout(self._settings.shutdown_seconds):
-                await asyncio.wait([receiving])
-                await self._intake.close()
+                await self._end_receiving(receiving)
                 await self._dispatcher.drain()
         except TimeoutError:
             log.warning("drain_cut_short", seconds=self._settings.shutdown_seconds)
             self._dispatcher.abandon()
             receiving.cancel()
+
+    async def _end_receiving(self, receiving: asyncio.Task[None]) -> None:
+        """Leave the rest to a stream that keeps it. From any other take in all that has been read of it."""
+        if self._intake.acknowledges:
+            self._receiver.stop()
+            await asyncio.wait([receiving])
+            await self._intake.close()
+        else:
+            await self._intake.close()
+            await asyncio.wait([receiving])
 
 
 def _secret(value: Any) -> str | None:

@@ -52,7 +52,8 @@ class Intake(Protocol):
     """The plug-in's name, and the `intake` label of the metrics."""
 
     acknowledges: ClassVar[bool]
-    """Whether the stream keeps what has not been acknowledged. Where False, the loss window is counted and told."""
+    """Whether the stream keeps what has not been acknowledged. Where False, the loss window is counted and told, and a
+    daemon that stops closes the intake first and receives until EndOfStream: what was read exists nowhere else."""
 
     async def run(self) -> None:
         """Keep the stream open until cancelled."""
@@ -64,7 +65,8 @@ class Intake(Protocol):
         its keep-alive goes on. Cancelling loses nothing.
 
         Raises:
-            EndOfStream: everything has been handed over and there will be no more.
+            EndOfStream: everything has been handed over and there will be no more: the stream has ended or, where it
+                does not keep what is not acknowledged, the intake has been closed.
         """
         ...
 
@@ -78,7 +80,9 @@ class Intake(Protocol):
         ...
 
     async def close(self) -> None:
-        """Give the stream back in order (say goodbye, keep a persistent session). Safe to call twice."""
+        """Give the stream back in order (say goodbye, keep a persistent session). Where the stream does not keep what
+        is not acknowledged, `receive` then hands over all that had been read. Safe to call twice, and while `receive`
+        waits."""
         ...
 
 

@@ -5,6 +5,8 @@ What was delivered before then comes twice, with the same event ids.
 """
 
 import asyncio
+import os
+import select
 import threading
 import time
 from contextlib import suppress
@@ -74,7 +76,9 @@ class FileIntake:
         self._due_at = 0.0  # by the loop's clock
         self._last_message_at: float | None = None
         self._state = "not started"
-        self._closed = False
+        self._closing = asyncio.Event()
+        self._bell: int | None = None  # a pipe's end that is closed to wake the thread
+        self._opened = False
 
     async def run(self) -> None:
         """Read to the end, then wait to be cancelled.
@@ -85,7 +89,8 @@ class FileIntake:
         loop = asyncio.get_running_loop()
         finished: asyncio.Future[None] = loop.create_future()
         self._state = f"reading {self._label}"
-        threading.Thread(target=self._read, args=(loop, finished), name="file-intake", daemon=True).start()
+        closed, self._bell = os.pipe()
+        threading.Thread(target=self._read, args=(loop, finished, closed), name="file-intake", daemon=True).start()
         try:
             await finished
         except OSError as error:
@@ -98,13 +103,13 @@ class FileIntake:
         """The next lines, as many as are there or, with a rate, as many as are due.
 
         Raises:
-            EndOfStream: all lines have been handed over.
+            EndOfStream: all lines have been handed over, or all that had been read when the intake was closed.
         """
         while self._next == len(self._ready):
             chunk = await self._chunks.get()
             if chunk is None:
                 self._chunks.put_nowait(None)
-                raise EndOfStream(f"{self._label} has been read to its end")
+                raise EndOfStream(f"{self._label} has been {'closed' if self._closing.is_set() else 'read to its end'}")
             self._room.release()
             self._ready, self._next = chunk, 0
         if not self._rate:
@@ -123,9 +128,14 @@ class FileIntake:
         return IntakeHealth(connected=True, detail=detail, last_message_at=self._last_message_at)
 
     async def close(self) -> None:
-        """Tell the reading thread to end, now or when its blocked read returns."""
-        self._closed = True
+        """Have the thread end. What it has read is handed over, as fast as it is taken."""
+        self._closing.set()
         self._room.release()
+        if self._bell is not None:
+            os.close(self._bell)
+            self._bell = None
+        if not self._opened:  # where there is no thread yet, or it waits for a pipe's other end
+            self._chunks.put_nowait(None)
 
     @property
     def _label(self) -> str:
@@ -134,7 +144,8 @@ class FileIntake:
     async def _wait_until_due(self) -> None:
         delay = self._due_at - asyncio.get_running_loop().time()
         if delay > 0:
-            await asyncio.sleep(delay)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), delay)
 
     def _take(self, count: int) -> list[Message]:
         messages = self._ready[self._next : self._next + count]
@@ -143,20 +154,32 @@ class FileIntake:
         self._last_message_at = time.time()
         return messages
 
-    def _read(self, loop: asyncio.AbstractEventLoop, finished: asyncio.Future[None]) -> None:
-        """The thread. It reads without buffering, so that what a pipe has is handed over at once."""
+    def _read(self, loop: asyncio.AbstractEventLoop, finished: asyncio.Future[None], closed: int) -> None:
+        """The thread. `closed` becomes readable when it is to end."""
         failure: OSError | None = None
-        lines = LineSplitter()
         with suppress(RuntimeError):  # the loop has been closed: nobody is left to read for
             try:
-                with open(0 if self._path == "-" else self._path, "rb", buffering=0, closefd=self._path != "-") as file:
-                    while not self._closed and (chunk := file.read(_CHUNK_BYTES)):
-                        self._hand_over(loop, lines.feed(chunk))
-                self._hand_over(loop, lines.end())
-                loop.call_soon_threadsafe(self._chunks.put_nowait, None)
+                self._read_lines(loop, closed)
             except OSError as error:
                 failure = error
+            finally:
+                os.close(closed)
+            if not failure or self._closing.is_set():
+                loop.call_soon_threadsafe(self._chunks.put_nowait, None)
             loop.call_soon_threadsafe(_finish, finished, failure)
+
+    def _read_lines(self, loop: asyncio.AbstractEventLoop, closed: int) -> None:
+        """Read to the end, or until closed: then nothing that has been taken out of a pipe is left in our hands but the
+        start of a line. It reads without buffering, so that what a pipe has is handed over at once."""
+        lines = LineSplitter()
+        with open(0 if self._path == "-" else self._path, "rb", buffering=0, closefd=self._path != "-") as file:
+            self._opened = True
+            while closed not in select.select([file.fileno(), closed], [], [])[0]:
+                chunk = file.read(_CHUNK_BYTES)
+                if not chunk:
+                    self._hand_over(loop, lines.end())
+                    return
+                self._hand_over(loop, lines.feed(chunk))
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop, messages: list[Message]) -> None:
         if messages:

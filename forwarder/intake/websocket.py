@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 from websockets.frames import CloseCode
 
+from forwarder.errors import EndOfStream
 from forwarder.intake.base import MAX_PAYLOAD_BYTES, IntakeBatch, IntakeHealth, IntakePlugin, Message
 from forwarder.intake.websocket_settings import TOPICS, WebsocketSettings, parse_headers
 
@@ -64,6 +65,10 @@ class WebsocketIntake:
         self._room = asyncio.Event()
         self._room.set()
         self._runner: asyncio.Task[None] | None = None
+        self._closing = False
+        self._closed = False  # nothing more will come
+        self._bounded = True
+        self._unread: set[ClientConnection] = set()  # sockets that may still have something for us
         self._open = 0  # sockets that bring messages: two for a moment, while one takes over from the other
         self._connections = 0
         self._trouble = "not connected yet"
@@ -92,8 +97,14 @@ class WebsocketIntake:
                     await asyncio.sleep(random.uniform(0, longest))  # noqa: S311  (full jitter, not a secret)
 
     async def receive(self) -> IntakeBatch:
-        """What has been read by now, at most 500 messages and some megabytes."""
+        """What has been read by now, at most 500 messages and some megabytes.
+
+        Raises:
+            EndOfStream: the intake is closed, and all that had come has been handed over.
+        """
         while not self._messages:
+            if self._closed:
+                raise EndOfStream(f"the connection to {self._host} has been closed")
             self._arrived.clear()
             await self._arrived.wait()
         messages = self._messages[:_BATCH_MESSAGES]
@@ -121,11 +132,16 @@ class WebsocketIntake:
         )
 
     async def close(self) -> None:
-        """End `run`, if it has not ended, and with it the connection."""
+        """End `run`, if it has not ended, say goodbye and take in what comes until the server has said it too. Nobody
+        keeps it for us; `receive` hands it over."""
+        self._closing = True
         if self._runner and not self._runner.done():
             self._runner.cancel()
             await asyncio.wait({self._runner})
         self._trouble = "closed"
+        await asyncio.gather(*(self._part(socket) for socket in self._unread))
+        self._closed = True
+        self._arrived.set()
 
     async def _connect_and_listen(self, draining: asyncio.TaskGroup) -> bool:
         """Stay connected once. True if the server announced the end; the old socket is then read until it closes."""
@@ -139,6 +155,7 @@ class WebsocketIntake:
             close_timeout=2,
         )
         self._opened()
+        self._unread.add(socket)
         announced = False
         try:
             async with asyncio.TaskGroup() as group:
@@ -152,9 +169,12 @@ class WebsocketIntake:
         finally:
             if not announced:
                 self._ended(socket)
-                await socket.close()
-                if reading.cancelled():  # else it has come to the end
-                    draining.create_task(self._drain(socket))
+                if not reading.cancelled():  # it has come to the end
+                    self._unread.discard(socket)
+                if not self._closing:
+                    await socket.close()
+                    if reading.cancelled():
+                        draining.create_task(self._drain(socket))
         return announced
 
     def _opened(self) -> None:
@@ -201,7 +221,8 @@ class WebsocketIntake:
         self._messages.append(Message(None, payload))
         self._bytes += len(payload)
         self._arrived.set()
-        if len(self._messages) > _BUFFER_MESSAGES or self._bytes > _BUFFER_BYTES:
+        full = len(self._messages) > _BUFFER_MESSAGES or self._bytes > _BUFFER_BYTES
+        if full and self._bounded:
             self._room.clear()
 
     async def _retire(self, socket: ClientConnection) -> None:
@@ -221,6 +242,15 @@ class WebsocketIntake:
             while True:
                 with suppress(_SocketClosing):
                     await self._read(socket)
+        self._unread.discard(socket)
+
+    async def _part(self, socket: ClientConnection) -> None:
+        """Close a socket, reading it meanwhile. What it has left then is some hundred messages: there is room."""
+        async with asyncio.TaskGroup() as parting:
+            parting.create_task(self._drain(socket))
+            await socket.close()
+            self._bounded = False
+            self._room.set()
 
     async def _keep_alive(self, socket: ClientConnection) -> Never:
         """Ping, and end the connection when nothing comes. While we do not read, we cannot hear: then we only show that

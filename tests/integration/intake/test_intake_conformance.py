@@ -11,6 +11,7 @@ import aiomqtt
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
+from forwarder.errors import EndOfStream
 from forwarder.intake.base import Intake, Message
 from forwarder.intake.file import FileIntake, FileSettings
 from forwarder.intake.mqtt import MqttIntake
@@ -84,6 +85,7 @@ async def from_script(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIt
 
 
 SOURCES: dict[str, Source] = {"mqtt": from_mqtt, "websocket": from_websocket, "file": from_file, "script": from_script}
+KEEPING_NOTHING = ["websocket", "file"]
 FILTERS = frozenset({"v2.users.*.presence"})
 
 
@@ -155,6 +157,40 @@ async def test_acknowledging_after_the_end_is_quiet_and_closing_twice_is_once(so
         running.cancel()
         await asyncio.wait({running})
         assert running.cancelled()
+
+
+@pytest.mark.parametrize("source", KEEPING_NOTHING, indirect=True)
+async def test_what_was_read_of_a_stream_that_keeps_nothing_comes_after_closing(source: Callable[[], Any]) -> None:
+    async with source() as (intake, send):
+        assert not intake.acknowledges
+        running = asyncio.create_task(intake.run())
+        sending = asyncio.create_task(send(numbered(1200)))
+        taken = [message.payload for message in (await intake.receive()).messages]
+        await sending
+        closing = asyncio.create_task(intake.close())
+        with pytest.raises(EndOfStream):
+            await receive_for_ever(intake, taken)
+        await closing
+        assert taken == numbered(1200)
+        running.cancel()
+
+
+@pytest.mark.parametrize("source", KEEPING_NOTHING, indirect=True)
+async def test_closing_ends_a_waiting_receive_of_a_stream_that_keeps_nothing(source: Callable[[], Any]) -> None:
+    async with source() as (intake, _):
+        assert not intake.acknowledges
+        running = asyncio.create_task(intake.run())
+        receiving = asyncio.create_task(intake.receive())
+        await asyncio.sleep(0)
+        await intake.close()
+        with pytest.raises(EndOfStream):
+            await receiving
+        running.cancel()
+
+
+async def receive_for_ever(intake: Intake, taken: list[bytes]) -> None:
+    while True:
+        taken += [message.payload for message in (await intake.receive()).messages]
 
 
 async def test_closing_before_running(source: Callable[[], Any]) -> None:

@@ -1,0 +1,95 @@
+"""Stopping a whole daemon while a stream that keeps nothing is at its busiest."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from forwarder.app import Configured, Daemon, Surroundings
+from forwarder.intake.base import Intake
+from forwarder.intake.file import FileIntake, FileSettings
+from forwarder.intake.websocket import WebsocketIntake
+from forwarder.intake.websocket_settings import WebsocketSettings
+from forwarder.partner_sources import NoSources
+from forwarder.settings import EnvSettings, Settings
+from forwarder.sinks.stdout import StdoutSink
+
+INTEGRATION = """\
+NAME=a
+AWS_ACCOUNT_ID=123456789012
+AWS_ACCOUNT_REGION=us-east-1
+EVENT_SOURCE_SUFFIX=a
+EVENT_FILTER=v2.#
+INTENDED_STATE=ENABLED
+"""
+NOTIFICATION = '{"topicName":"v2.users.u.presence","eventBody":{"n":%d}}'
+RATE = 500  # a second: two seconds' work, if closing did not hurry it
+
+
+@pytest.fixture
+def nowhere() -> Iterator[int]:
+    fd = os.open(os.devnull, os.O_WRONLY)
+    yield fd
+    os.close(fd)
+
+
+async def stopped_at_its_busiest(intake: Intake, directory: Path, nowhere: int) -> Daemon:
+    """A daemon that was asked to stop as soon as anything had come, after it has."""
+    (directory / "i").mkdir()
+    (directory / "i" / "a.env").write_text(INTEGRATION)
+    own = Settings(
+        organization_id="o",
+        integrations_dir=directory / "i",
+        state_dir=directory / "s",
+        http_port=0,
+        intake=intake.name,
+        sink="stdout",
+    )
+
+    async def nothing() -> None:
+        """Nothing is shared."""
+
+    around = Surroundings(intake=intake, sink=StdoutSink(nowhere, 262_144), sources=NoSources(), close=nothing)
+    daemon = Daemon(Configured(own, EnvSettings(), EnvSettings()), around)
+    running = asyncio.create_task(daemon.run())
+    while intake.name not in daemon.books.intakes:  # noqa: ASYNC110  (read off the daemon from outside)
+        await asyncio.sleep(0)
+    daemon.stop()
+    await running
+    return daemon
+
+
+async def test_all_that_a_websocket_had_brought_is_delivered(tmp_path: Path, nowhere: int) -> None:
+    sent = 0
+
+    async def pour(connection: ServerConnection) -> None:
+        nonlocal sent
+        try:
+            while True:
+                await connection.send(NOTIFICATION % sent)
+                sent += 1
+                await asyncio.sleep(0)  # else what fills the network's buffers is as much as two seconds' reading
+        except ConnectionClosed:
+            pass
+
+    async with serve(pour, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        settings = WebsocketSettings.model_validate({"url": f"ws://127.0.0.1:{port}"})
+        daemon = await stopped_at_its_busiest(WebsocketIntake(settings), tmp_path, nowhere)
+    assert daemon.books.intakes["websocket"].received == sent
+    assert daemon.books.lanes["a"].delivered == sent
+
+
+async def test_all_that_was_read_of_a_pipe_is_delivered_whatever_its_rate(tmp_path: Path, nowhere: int) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    settings = FileSettings.model_validate({"path": str(tmp_path / "pipe"), "rate": RATE})
+    lines = "".join(NOTIFICATION % number + "\n" for number in range(1000))  # less than a pipe holds: read in one piece
+    writing = asyncio.create_task(asyncio.to_thread((tmp_path / "pipe").write_text, lines))
+    daemon = await stopped_at_its_busiest(FileIntake(settings), tmp_path, nowhere)
+    await writing
+    assert daemon.books.intakes["file"].received == 1000
+    assert daemon.books.lanes["a"].delivered == 1000
