@@ -13,23 +13,27 @@ from forwarder.lane_queue import LaneQueue
 from forwarder.model import Delivery, IntegrationStatus
 from forwarder.ops.snapshot import LaneView
 from forwarder.rules.batching import CallLimits
+from forwarder.rules.retention import Retention
+from forwarder.rules.retry import ENTRY_PAUSES
 from forwarder.spool.base import Record
 
 log = structlog.get_logger()
 
 HOUSEKEEPING_SECONDS = 1.0
+CLOCK_STEP_SECONDS = 60.0  # less is drift, or NTP at work
 
 
 class Dispatcher:
-    """Owns the lanes. There is one for every integration that has a status or, without one, still a place in the spool:
-    that one is paused and its events wait for their integration to come back, or expire."""
+    """Owns the lanes. There is one for every integration that takes events or has some in the spool still: without a
+    status, or paused, they wait for their integration to come back, or expire."""
 
     def __init__(
         self, context: LaneContext, *, limits: CallLimits, retention: float, task_group: asyncio.TaskGroup
     ) -> None:
         self._context = context
         self._limits = limits
-        self._retention = retention
+        self._retention = Retention(retention)
+        self._clock_offset = context.clock.now() - context.clock.monotonic()
         self._task_group = task_group
         self._lanes: dict[str, Lane] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -41,8 +45,9 @@ class Dispatcher:
     def apply(self, statuses: Iterable[IntegrationStatus]) -> None:
         """Follow the integrations' states: new lanes start, others send or pause."""
         self._statuses = {status.integration.id: status for status in statuses}
-        for integration_id in self._statuses:
-            self._ensure(integration_id)
+        for integration_id, status in self._statuses.items():
+            if status.takes_events:
+                self._ensure(integration_id)
         for integration_id, lane in self._lanes.items():
             # One that is held back stays paused, whatever its status says meanwhile.
             lane.apply(None if integration_id in self._held else self._statuses.get(integration_id))
@@ -92,7 +97,7 @@ class Dispatcher:
             yield
         finally:
             self._held.discard(integration_id)
-            if integration_id in self._statuses:
+            if self._takes_events(integration_id):
                 self._ensure(integration_id)
 
     async def run(self) -> None:
@@ -102,10 +107,15 @@ class Dispatcher:
             await self._context.clock.sleep(HOUSEKEEPING_SECONDS)
 
     async def step(self) -> None:
-        """Give every place in the spool a lane, let idle lanes move on, delete what all have finished with."""
+        """Give every place in the spool a lane or give it up, let idle lanes move on, delete what nobody needs."""
         try:
+            await self._watch_clock()
             for integration_id in await self._context.spool.lanes():
-                self._ensure(integration_id)
+                if self._is_over(integration_id):
+                    async with self.without_lane(integration_id):
+                        await self._context.spool.forget(integration_id)
+                else:
+                    self._ensure(integration_id)
             for lane in self._lanes.values():
                 lane.move_on()
             while await self._context.spool.trim():
@@ -113,11 +123,34 @@ class Dispatcher:
         except SpoolError as error:
             log.warning("spool_trouble", error=str(error))
 
+    def _is_over(self, integration_id: str) -> bool:
+        """Whether an integration needs no place in the spool: nothing comes for it and nothing is left."""
+        books = self._context.spool.books.lanes.get(integration_id)
+        return not self._takes_events(integration_id) and (books is None or not books.pending)
+
+    def _takes_events(self, integration_id: str) -> bool:
+        status = self._statuses.get(integration_id)
+        return status is not None and status.takes_events
+
+    async def _watch_clock(self) -> None:
+        """Notice when the wall clock was set: what waits must neither expire nor be retried by the difference."""
+        clock = self._context.clock
+        offset = clock.now() - clock.monotonic()
+        step = offset - self._clock_offset
+        if abs(step) < CLOCK_STEP_SECONDS:
+            return
+        if step < 0:
+            await self._context.spool.retry_by(clock.now() + ENTRY_PAUSES.cap)
+        self._clock_offset = offset
+        log.warning("clock_was_set", by_seconds=round(step, 1))
+        self._retention.clock_was_set(step)
+        self.look()
+
     @property
     def finished(self) -> bool:
         """Whether all there is for integrations that take events is sent and booked."""
-        taking = [integration_id for integration_id, status in self._statuses.items() if status.takes_events]
-        return all(self._lanes[integration_id].finished for integration_id in taking if integration_id in self._lanes)
+        taking = filter(self._takes_events, self._statuses)
+        return all(name in self._lanes and self._lanes[name].finished for name in taking)
 
     async def drain(self) -> None:
         """Send what is in memory, where the destination takes it, and end all lanes."""

@@ -63,6 +63,7 @@ class Lane:
         self._draining = False
         self._wake = asyncio.Event()
         self._calls = 0  # made and not booked
+        self._unbooked = False  # the spool took no settlement last time: what is sent now may be sent again
         self._sending = 0  # deliveries in calls that wait for an answer
         self._failures = 0  # of the destination, in a row
         self._retry_at = float("-inf")  # monotonic
@@ -81,7 +82,7 @@ class Lane:
         if destination:
             self._context.gate(destination.region).join(self.id)
         self._destination = destination
-        self._recovered()
+        self._forget_trouble()
         self._wake.set()
 
     def offer(self, first: int, last: int, deliveries: Sequence[Delivery]) -> None:
@@ -158,7 +159,7 @@ class Lane:
 
     def _until_send(self) -> float:
         """Seconds until there may be a call to send."""
-        if not self._destination or self._calls >= UNSETTLED_CALLS:
+        if not self._destination or self._calls >= UNSETTLED_CALLS or self._unbooked:
             return LONGEST_WAIT
         wait = self._next_send() - self._clock.now()
         if self._trouble:
@@ -217,7 +218,7 @@ class Lane:
         """Make the call, where it has anything to send, and book how it ended."""
         try:
             outcome = await self._send(call, destination) if destination and call.send else self._judge(call, ())
-            self._react(outcome)
+            self._react(outcome, destination)
             await self._book(outcome.settlement)
             if outcome.again:
                 self.queue.put_back(*outcome.again)
@@ -254,13 +255,13 @@ class Lane:
     def _judge(self, call: Call, results: Sequence[EntryResult]) -> Outcome:
         return judge(self.id, call, results, self._clock.now(), self._context.jitter)
 
-    def _react(self, outcome: Outcome) -> None:
+    def _react(self, outcome: Outcome, destination: Destination | None) -> None:
         """Let the lane's own state, the metrics and the log follow what happened."""
         if outcome.accepted:
             now = self._last_delivered_at = self._clock.now()
             waited = [now - delivery.notification.received_at for delivery in outcome.accepted]
             self._context.metrics.observe_deliveries(self.id, waited)
-        if outcome.trouble:
+        if outcome.trouble and destination is self._destination:  # else it is not the trouble of where it sends now
             self._back_off(outcome.trouble)
         elif outcome.accepted:
             self._recovered()
@@ -298,16 +299,23 @@ class Lane:
     def _recovered(self) -> None:
         if self._trouble:
             log.info("destination_recovered", integration=self.id, failures=self._failures)
+        self._forget_trouble()
+
+    def _forget_trouble(self) -> None:
         self._trouble, self._failures, self._retry_at = None, 0, float("-inf")
 
     async def _book(self, settlement: Settlement) -> None:
         """Settle, however long the spool takes: the call has happened."""
         while True:
             try:
-                return await self._context.spool.settle(settlement)
+                await self._context.spool.settle(settlement)
             except SpoolError as error:
+                self._unbooked = True
                 log.warning("spool_trouble", integration=self.id, error=str(error))
                 await self._clock.sleep(SPOOL_PAUSE)
+            else:
+                self._unbooked = False
+                return
 
 
 def _misaligned(call: Call, results: Sequence[EntryResult]) -> PutError | None:

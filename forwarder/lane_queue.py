@@ -11,6 +11,7 @@ from forwarder.calls import Call
 from forwarder.errors import SpoolError
 from forwarder.model import Delivery, Reason
 from forwarder.rules.batching import CallLimits, pack
+from forwarder.rules.retention import Retention
 from forwarder.spool.base import LanePosition, Spool
 
 BUFFER_ENTRIES = 2_000
@@ -27,11 +28,11 @@ Fault = Callable[[Delivery], tuple[Reason, str] | None]
 class LaneQueue:
     """See above. Call `open` first; `take` and `put_back` never wait."""
 
-    def __init__(self, integration_id: str, spool: Spool, *, limits: CallLimits, retention: float) -> None:
+    def __init__(self, integration_id: str, spool: Spool, *, limits: CallLimits, retention: Retention) -> None:
         self._id = integration_id
         self._spool = spool
         self._limits = limits
-        self._retention = retention  # seconds
+        self._retention = retention
         self._start = LanePosition(0)
         self._read_to = self._taken_to = -1  # not opened: nothing is offered to it, and it is not finished
         self._reading = False
@@ -134,7 +135,7 @@ class LaneQueue:
         heads = [call.send[0] for call in self._again] + [queue[0] for queue in (self._due, self._fresh) if queue]
         received = (delivery.notification.received_at for delivery in heads)
         # By the very comparison that `take_expired` makes: were they to round differently, its caller would spin.
-        return min(received, default=float("inf")) - (now - self._retention)
+        return min(received, default=float("inf")) - self._retention.expired_by(now)
 
     def next_parked(self) -> float | None:
         """When the next parked entry is due, unless those that were due are still out."""
@@ -143,7 +144,7 @@ class LaneQueue:
     def take(self, now: float, *, size: Size, fault: Fault) -> Call | None:
         """The next call: one to be made again, else parked entries, else new ones. None where there is nothing."""
         if self._again:
-            return _sorted_again(self._again.popleft(), now - self._retention)
+            return _sorted_again(self._again.popleft(), self._retention.expired_by(now))
         if self._due:
             return self._pack_due(now, self._limits, size, fault)
         return self._pack_fresh(now, self._limits, size, fault)
@@ -152,7 +153,7 @@ class LaneQueue:
         """What waits at the head of a queue and has expired, and where nothing new waits the stretch of the log that is
         for others. None where there is neither."""
         for _ in range(len(self._again)):
-            call = _sorted_again(self._again.popleft(), now - self._retention)
+            call = _sorted_again(self._again.popleft(), self._retention.expired_by(now))
             if not call.send:
                 return call
             self._again.append(call)
@@ -161,13 +162,13 @@ class LaneQueue:
         return due or self._pack_fresh(now, nothing, _no_size, _no_fault)
 
     def _pack_due(self, now: float, limits: CallLimits, size: Size, fault: Fault) -> Call | None:
-        packed = pack(self._due, limits, expired_by=now - self._retention, size=size, fault=fault)
+        packed = pack(self._due, limits, expired_by=self._retention.expired_by(now), size=size, fault=fault)
         for _ in range(packed.taken):
             self._due.popleft()
         return Call(packed.send, packed.expired, packed.faulty, None) if packed.taken else None
 
     def _pack_fresh(self, now: float, limits: CallLimits, size: Size, fault: Fault) -> Call | None:
-        packed = pack(self._fresh, limits, expired_by=now - self._retention, size=size, fault=fault)
+        packed = pack(self._fresh, limits, expired_by=self._retention.expired_by(now), size=size, fault=fault)
         taken = [self._fresh.popleft() for _ in range(packed.taken)]
         self._fresh_bytes -= sum(len(delivery.notification.detail) for delivery in taken)
         # With nothing left in memory the stretch goes as far as was read: what lies beyond is for other lanes.

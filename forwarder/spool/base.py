@@ -232,6 +232,10 @@ class Spool(Protocol):
         """Parked deliveries with a retry time up to `due_by`, most overdue first, and the retry time that follows."""
         ...
 
+    async def retry_by(self, latest: float) -> None:
+        """Let no parked delivery wait beyond this time (epoch seconds): the clock by which they wait was set back."""
+        ...
+
     async def settle(self, settlement: Settlement) -> None:
         """Book how a call ended. It may become durable only with the next append: a power cut can undo it (the call is
         then made again), a killed process cannot."""
@@ -243,11 +247,13 @@ class Spool(Protocol):
         ...
 
     async def forget(self, integration_id: str) -> None:
-        """Drop the lane of an integration that is gone and has nothing pending. Its counters stay."""
+        """Drop the lane of an integration, if nothing is pending for it. Its counters stay, and it gets a lane anew
+        should events come for it again."""
         ...
 
     async def trim(self) -> int:
-        """Delete log rows that every lane has finished with, a bounded number at a time. Returns how many."""
+        """Delete log rows that no lane needs any more: those that all have passed, and beyond them those that the lanes
+        which lag behind do not want. Looks at a bounded number at a time. Returns at how many; 0 when it is done."""
         ...
 
     async def usage(self) -> SpoolUsage:

@@ -43,6 +43,7 @@ CREATE TABLE parked (
     PRIMARY KEY (integration_id, seq)
 ) STRICT;
 CREATE INDEX parked_by_retry ON parked (integration_id, retry_at);
+CREATE INDEX parked_by_receipt ON parked (received_at);
 
 CREATE TABLE dead_letters (
     number         INTEGER PRIMARY KEY AUTOINCREMENT,

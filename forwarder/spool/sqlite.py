@@ -44,6 +44,8 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 MEND_PAUSE = 60.0  # seconds between two tries to mend: it copies the whole spool
+DEAD_LETTER_SHARE = 0.1  # of the spool's size limit
+LAG_ROWS = 2_000  # a lane that is no further behind than this hinders nobody, while there is room
 CHUNK = 1_000  # rows that one maintenance transaction touches
 DISK_RESERVE = 16 * 1024 * 1024
 """Bytes of the disk that appending leaves alone. Delivering takes writing, too: a disk that the log itself had filled
@@ -116,6 +118,7 @@ class SqliteSpool:
         self.books: Books = self._store.books()
         self._tail = self._store.tail
         self._bytes_used = self._store.bytes_used()
+        self._dead_bytes = self._store.dead.size  # bounded by themselves: they must not stop the intake
         self._disk_has_room = self._look_at_disk()
 
     # Group commit
@@ -162,7 +165,7 @@ class SqliteSpool:
 
     def _commit(self, group: list[Job]) -> Counter[CounterKey]:
         store, connection = self._store, self._store.connection
-        before = store.tail, dict(store.bits), dict(store.positions), dict(store.balance_at)
+        before = store.memory()
         store.changes = Counter()
         durable = any(job.durable for job in group)
         connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
@@ -174,11 +177,11 @@ class SqliteSpool:
             used = store.bytes_used()
             connection.execute("COMMIT")  # last: what fails after it would be taken for a failed write, and made again
         except BaseException:
-            store.tail, store.bits, store.positions, store.balance_at = before
+            store.recall(before)
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        self._bytes_used = used
+        self._bytes_used, self._dead_bytes = used, store.dead.size
         return store.changes
 
     def _committed(self, group: list[Job], committing: "asyncio.Future[Committed]") -> None:
@@ -239,7 +242,7 @@ class SqliteSpool:
     @property
     def has_room(self) -> bool:
         """See Spool."""
-        return self._bytes_used < self._max_bytes and self._disk_has_room
+        return self._bytes_used - self._dead_bytes < self._max_bytes and self._disk_has_room
 
     def _look_at_disk(self) -> bool:
         """Whether there is room, on the disk or within the file, besides the reserve and for what a checkpoint is still
@@ -275,6 +278,10 @@ class SqliteSpool:
         """See Spool."""
         return await self._read(lambda store: store.read_parked(integration_id, due_by, limit))
 
+    async def retry_by(self, latest: float) -> None:
+        """See Spool."""
+        await self._submit(lambda store: store.retry_by(latest))
+
     async def settle(self, settlement: Settlement) -> None:
         """See Spool."""
         await self._submit(lambda store: store.settle(settlement))
@@ -294,9 +301,12 @@ class SqliteSpool:
         """See Spool."""
         expired = DeadLetterFilter(older_than=self._dead_letter_retention)
         now = self._clock.now()
-        await self._submit(lambda store: store.purge(expired, now, CHUNK))
-        await self._submit(lambda store: store.bound_dead_letters(self._max_dead_letters, CHUNK))
-        trimmed: int = await self._submit(lambda store: store.trim(CHUNK))
+        await self._submit(lambda store: store.dead.purge(expired, now, CHUNK))
+        keep = (self._max_dead_letters, int(self._max_bytes * DEAD_LETTER_SHARE), CHUNK)
+        if dropped := await self._submit(lambda store: store.dead.bound(*keep)):
+            log.warning("dead_letters_dropped", oldest=dropped, kept=keep[0], kept_bytes=keep[1])
+        slack = LAG_ROWS if self.has_room else 0
+        trimmed: int = await self._submit(lambda store: store.trim(CHUNK, slack))
         return trimmed
 
     async def usage(self) -> SpoolUsage:
@@ -314,19 +324,19 @@ class SqliteSpool:
     ) -> Sequence[DeadLetterRow]:
         """See Spool."""
         now = self._clock.now()
-        return await self._read(lambda store: store.dead_letters(which, now, after, limit))
+        return await self._read(lambda store: store.dead.find(which, now, after, limit))
 
     async def redrive(self, which: DeadLetterFilter) -> int:
         """See Spool."""
         now = self._clock.now()
         # Those that die again meanwhile are not meant: else this might never end.
-        up_to = await self._read(lambda store: store.last_dead_letter())
+        up_to = await self._read(lambda store: store.dead.last())
         return await self._in_chunks(lambda store: store.redrive(which, now, up_to, CHUNK), durable=True)
 
     async def purge(self, which: DeadLetterFilter) -> int:
         """See Spool."""
         now = self._clock.now()
-        return await self._in_chunks(lambda store: store.purge(which, now, CHUNK), durable=True)
+        return await self._in_chunks(lambda store: store.dead.purge(which, now, CHUNK), durable=True)
 
     async def _in_chunks(self, write: Callable[[Store], int], *, durable: bool) -> int:
         """Repeat until nothing is left, a transaction each, so that nobody waits long behind it."""

@@ -3,6 +3,7 @@
 Every method that writes runs inside the transaction that `SqliteSpool` has opened; none commits.
 """
 
+import itertools
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,13 +13,12 @@ import msgspec
 import structlog
 
 from forwarder.errors import SpoolError
-from forwarder.model import Delivery, Notification, Reason
+from forwarder.model import Delivery, Reason
 from forwarder.spool.base import (
     END,
     Books,
     DeadLetter,
     DeadLetterFilter,
-    DeadLetterRow,
     Discrepancy,
     IntakeBooks,
     LaneBooks,
@@ -29,6 +29,8 @@ from forwarder.spool.base import (
     Settlement,
     Tally,
 )
+from forwarder.spool.dead_letter_table import DeadLetterTable
+from forwarder.spool.rows import NOTIFICATION, columns_of, delivery_of
 
 log = structlog.get_logger()
 
@@ -39,7 +41,6 @@ CounterKey = tuple[str, str, str]  # name, subject, reason ("" where there is no
 MAX_LANES = 62  # bits of SQLite's signed 64-bit integer that stay positive
 SCAN_ROWS = 4_000  # rows of the log that one read may pass over, so that no read takes long
 PAGE_BYTES = 2 << 20  # of details that one read may return, so that memory does not depend on their size
-NOTIFICATION = "received_at, time, id, topic, detail_type, detail"
 
 
 class Store:
@@ -53,6 +54,10 @@ class Store:
             for name, position, done in connection.execute("SELECT integration_id, position, done FROM lanes")
         }
         self.balance_at: dict[str, int] = dict(connection.execute("SELECT integration_id, seq FROM balances"))
+        self.dead = DeadLetterTable(connection)
+        self.swept: dict[
+            int, int
+        ] = {}  # by the bits of the lanes that lag behind: how far was deleted what they do not want
         self.tail = self._last_seq()
         self.changes: Counter[CounterKey] = Counter()  # of the open transaction
 
@@ -62,6 +67,15 @@ class Store:
         stored = self.connection.execute("SELECT max(seq) FROM log UNION ALL SELECT max(seq) FROM parked")
         ends = (here.done[-1][1] if here.done else here.position for here in self.positions.values())
         return max([row[0] or 0 for row in stored] + [*ends, *self.balance_at.values()])
+
+    def memory(self) -> tuple[Any, ...]:
+        """What must be as before if the open transaction fails; for `recall`."""
+        lanes = (dict(self.bits), dict(self.positions), dict(self.balance_at), dict(self.swept))
+        return (self.tail, self.dead.size, *lanes)
+
+    def recall(self, memory: tuple[Any, ...]) -> None:
+        """Go back to what `memory` returned."""
+        self.tail, self.dead.size, self.bits, self.positions, self.balance_at, self.swept = memory
 
     # Books
 
@@ -129,7 +143,7 @@ class Store:
         deliveries: list[Delivery] = []
         size = 0
         for row in rows:
-            deliveries.append(_delivery(integration_id, row[0], 0, row[1:]))
+            deliveries.append(delivery_of(integration_id, row[0], 0, row[1:]))
             size += len(row[-1])
             if len(deliveries) == limit or size >= PAGE_BYTES:
                 return Page(deliveries, row[0])
@@ -144,10 +158,35 @@ class Store:
         """Every lane has finished with all rows up to here."""
         return min((lane.position for lane in self.positions.values()), default=self.tail)
 
-    def trim(self, limit: int) -> int:
-        """Delete up to `limit` rows below the floor."""
-        last = min(self.floor(), self.first_seq() + limit - 1)
-        return self.connection.execute("DELETE FROM log WHERE seq <= ?", (last,)).rowcount
+    def trim(self, limit: int, slack: int) -> int:
+        """Delete rows that nobody needs any more; looks at up to `limit` of them. Returns at how many.
+
+        Rows beyond the floor are gone through one by one, and only where a lane lags more than `slack` rows behind.
+        """
+        floor, first = self.floor(), self.first_seq()
+        if first <= floor:
+            last = min(floor, first + limit - 1)
+            self.connection.execute("DELETE FROM log WHERE seq <= ?", (last,))
+            return last - first + 1
+        return self._sweep(limit) if self.tail - floor > slack else 0
+
+    def _sweep(self, limit: int) -> int:
+        """Beyond the floor, delete what the lanes that lag behind do not want: else the backlog of one, however small,
+        would keep all rows of all others, and fill the spool for everybody."""
+        lanes = sorted((here.position, 1 << self.bits[name]) for name, here in self.positions.items())
+        behind, swept = 0, {}
+        done = 0
+        for (position, bit), (reach, _) in itertools.pairwise(lanes):
+            behind |= bit
+            start = max(position, self.swept.get(behind, 0)) + 1
+            last = min(reach, start + limit - done - 1)
+            if start <= last:
+                query = "DELETE FROM log WHERE seq BETWEEN ? AND ? AND lanes & ? = 0"
+                self.connection.execute(query, (start, last, behind))
+                done += last - start + 1
+            swept[behind] = max(start - 1, last)
+        self.swept = swept
+        return done
 
     # Lanes
 
@@ -176,11 +215,14 @@ class Store:
             (here.position, msgspec.json.encode(here.done), integration_id),
         )
 
-    def forget(self, integration_id: str) -> None:
-        """Drop a lane."""
+    def forget(self, integration_id: str) -> bool:
+        """Drop a lane, unless it has anything pending after all."""
+        if integration_id not in self.bits or self.pending(integration_id):
+            return False
         self.connection.execute("DELETE FROM lanes WHERE integration_id = ?", (integration_id,))
         self.bits.pop(integration_id, None)
         self.positions.pop(integration_id, None)
+        return True
 
     # Settling
 
@@ -200,11 +242,11 @@ class Store:
             f"INSERT INTO parked (integration_id, seq, attempts, retry_at, reason, code, {NOTIFICATION})"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (name, p.delivery.seq, p.delivery.attempts, p.retry_at, p.reason, p.code, *_columns(p.delivery))
+                (name, p.delivery.seq, p.delivery.attempts, p.retry_at, p.reason, p.code, *columns_of(p.delivery))
                 for p in settlement.parked
             ],
         )
-        self.insert_dead(settlement.dead)
+        self._bury(settlement.dead)
         if self.positions.get(name, _NOWHERE).position >= self.balance_at.get(name, END):
             self._balance(name)
 
@@ -229,63 +271,22 @@ class Store:
         ).fetchall()
         due = [row for row in rows[:limit] if row[0] <= due_by]
         following = rows[len(due)][0] if len(rows) > len(due) else None
-        return [_delivery(integration_id, row[1], row[2], row[3:]) for row in due], following
+        return [delivery_of(integration_id, row[1], row[2], row[3:]) for row in due], following
+
+    def retry_by(self, latest: float) -> None:
+        """Let no parked delivery wait beyond this time."""
+        self.connection.execute("UPDATE parked SET retry_at = ? WHERE retry_at > ?", (latest, latest))
 
     # Dead letters
 
-    def insert_dead(self, letters: Iterable[DeadLetter]) -> None:
-        """Store and book dead letters."""
-        for letter in letters:
-            delivery = letter.delivery
-            self.connection.execute(
-                "INSERT INTO dead_letters"
-                f" (integration_id, seq, attempts, dead_at, reason, code, message, {NOTIFICATION})"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    delivery.integration_id,
-                    delivery.seq,
-                    delivery.attempts,
-                    letter.dead_at,
-                    letter.reason,
-                    letter.code,
-                    letter.message,
-                    *_columns(delivery),
-                ),
-            )
-            self.count("dead_lettered", delivery.integration_id, 1, letter.reason)
-
-    def dead_letters(self, which: DeadLetterFilter, now: float, after: int, limit: int) -> list[DeadLetterRow]:
-        """Stored dead letters after a number, in order."""
-        clause, arguments = _where(which, now)
-        rows = self.connection.execute(
-            "SELECT number, integration_id, seq, attempts, dead_at, reason, code, message,"
-            f" {NOTIFICATION} FROM dead_letters WHERE number > ?{clause} ORDER BY number LIMIT ?",
-            (after, *arguments, limit),
-        )
-        return [
-            DeadLetterRow(
-                row[0],
-                DeadLetter(_delivery(row[1], row[2], row[3], row[8:]), Reason(row[5]), row[6], row[7], dead_at=row[4]),
-            )
-            for row in rows
-        ]
-
-    def count_dead_letters(self, which: DeadLetterFilter, now: float) -> int:
-        """How many dead letters are meant."""
-        clause, arguments = _where(which, now)
-        counted: int = self.connection.execute(
-            f"SELECT count(*) FROM dead_letters WHERE number > 0{clause}", arguments
-        ).fetchone()[0]
-        return counted
-
-    def last_dead_letter(self) -> int:
-        """The highest number of a dead letter, 0 where there is none."""
-        return self.connection.execute("SELECT max(number) FROM dead_letters").fetchone()[0] or 0
+    def _bury(self, letters: Iterable[DeadLetter]) -> None:
+        for (integration_id, reason), value in self.dead.insert(letters).items():
+            self.count("dead_lettered", integration_id, value, reason)
 
     def redrive(self, which: DeadLetterFilter, now: float, up_to: int, limit: int) -> int:
         """Move up to `limit` dead letters, numbered `up_to` at most, to the parked table: due now, their retention
         starting anew."""
-        rows = [row for row in self.dead_letters(which, now, 0, limit) if row.id <= up_to]
+        rows = [row for row in self.dead.find(which, now, 0, limit) if row.id <= up_to]
         for integration_id in {row.letter.delivery.integration_id for row in rows}:
             self.enlist(integration_id)
         self.connection.executemany(
@@ -296,27 +297,10 @@ class Store:
             [(seq, now, now, row.id) for seq, row in enumerate(rows, self.tail + 1)],
         )
         self.tail += len(rows)
-        self.connection.executemany("DELETE FROM dead_letters WHERE number = ?", [(row.id,) for row in rows])
+        self.dead.delete(row.id for row in rows)
         for name, value in Counter(row.letter.delivery.integration_id for row in rows).items():
             self.count("matched", name, value)
         return len(rows)
-
-    def purge(self, which: DeadLetterFilter, now: float, limit: int) -> int:
-        """Delete up to `limit` dead letters."""
-        clause, arguments = _where(which, now)
-        return self.connection.execute(
-            "DELETE FROM dead_letters WHERE number IN"
-            f" (SELECT number FROM dead_letters WHERE number > 0{clause} ORDER BY number LIMIT ?)",
-            (*arguments, limit),
-        ).rowcount
-
-    def bound_dead_letters(self, keep: int, limit: int) -> int:
-        """Delete the oldest, up to `limit`, where there are more than `keep`."""
-        return self.connection.execute(
-            "DELETE FROM dead_letters WHERE number IN (SELECT number FROM dead_letters ORDER BY number LIMIT"
-            " min(?, max(0, (SELECT count(*) FROM dead_letters) - ?)))",
-            (limit, keep),
-        ).rowcount
 
     def bury(self, integration_id: str, reason: Reason, message: str, now: float, limit: int) -> int:
         """Turn up to `limit` pending deliveries of the integration into dead letters. 0: nothing is left."""
@@ -327,7 +311,7 @@ class Store:
             )
         else:
             deliveries = self._take_from_log(integration_id, limit)
-        self.insert_dead(DeadLetter(delivery, reason, reason, message, now) for delivery in deliveries)
+        self._bury(DeadLetter(delivery, reason, reason, message, now) for delivery in deliveries)
         return len(deliveries)
 
     def _take_from_log(self, integration_id: str, limit: int) -> list[Delivery]:
@@ -399,28 +383,3 @@ def add_to_books(books: Books, key: CounterKey, value: int) -> None:
         by_reason[Reason(reason)] = by_reason.get(Reason(reason), 0) + value
     else:
         setattr(lane, name, getattr(lane, name) + value)
-
-
-def _delivery(integration_id: str, seq: int, attempts: int, row: Sequence[Any]) -> Delivery:
-    received_at, time, event_id, topic, detail_type, detail = row
-    return Delivery(
-        seq, Notification(event_id, topic, detail, time, received_at), integration_id, detail_type, attempts
-    )
-
-
-def _columns(delivery: Delivery) -> tuple[Any, ...]:
-    n = delivery.notification
-    return (n.received_at, n.time, n.id, n.topic, delivery.detail_type, n.detail)
-
-
-def _where(which: DeadLetterFilter, now: float) -> tuple[str, list[Any]]:
-    clauses: list[tuple[str, Any]] = []
-    if which.integration_id is not None:
-        clauses.append((" AND integration_id = ?", which.integration_id))
-    if which.reason is not None:
-        clauses.append((" AND reason = ?", which.reason))
-    if which.older_than is not None:
-        clauses.append((" AND dead_at < ?", now - which.older_than))
-    if which.ids is not None:
-        clauses.append((" AND number IN (SELECT value FROM json_each(?))", msgspec.json.encode(which.ids).decode()))
-    return "".join(clause for clause, _ in clauses), [value for _, value in clauses]

@@ -14,6 +14,7 @@ from forwarder.errors import SpoolError
 from forwarder.lane_queue import BUFFER_ENTRIES, LaneQueue
 from forwarder.model import Delivery, Reason, Route
 from forwarder.rules.batching import CallLimits
+from forwarder.rules.retention import Retention
 from forwarder.spool.base import Parked, Record, Settlement, Tally
 from forwarder.spool.sqlite import SqliteSpool
 from tests.unit.scripted import notification, open_spool
@@ -29,7 +30,7 @@ class World:
         self.names = 0
 
     def new_queue(self) -> LaneQueue:
-        return LaneQueue("a", self.spool, limits=CallLimits(5, 1_000), retention=RETENTION)
+        return LaneQueue("a", self.spool, limits=CallLimits(5, 1_000), retention=Retention(RETENTION))
 
     async def append(self, count: int, lane: str = "a", *, at: float = NOW, offer: bool = True) -> list[Delivery]:
         records = [Record(notification(f"e{self.names + each}", at), Route("type", (lane,))) for each in range(count)]
@@ -148,7 +149,7 @@ async def test_what_has_expired_is_found_behind_what_has_not(tmp_path: Path) -> 
 @given(st.floats(0, 1), st.floats(0, 1e6), st.sampled_from([-2e-7, 0.0, 2e-7, 1.0]))
 def test_until_expiry_and_take_expired_never_disagree(received: float, retention: float, late: float) -> None:
     """However the numbers round: else the lane would take nothing, wait for nothing, and spin."""
-    queue = LaneQueue("a", None, limits=CallLimits(1, 1), retention=retention)  # type: ignore[arg-type]  # not asked
+    queue = LaneQueue("a", None, limits=CallLimits(1, 1), retention=Retention(retention))  # type: ignore[arg-type]  # not asked
     queue._add([Delivery(1, notification("x", NOW + received), "a", "type")], 1)
     now = NOW + received + retention + late
     due = queue.until_expiry(now) <= 0

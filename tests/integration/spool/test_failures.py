@@ -88,6 +88,21 @@ async def test_dead_letters_are_bounded_by_number_and_age(tmp_path: Path) -> Non
     await spool.close()
 
 
+async def test_dead_letters_take_a_share_of_the_room_and_never_stop_the_intake(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path, max_bytes=2 << 20)
+    for _ in range(4):
+        await append(spool, ["big"] * 10, size=100_000)
+        letters = [dead(each) for each in await read_all(spool)]
+        await spool.settle(Settlement("a", (1, spool.tail), dead=letters))
+        await spool.trim()
+        assert spool.has_room
+        kept = await spool.dead_letters(DeadLetterFilter())
+        assert sum(len(row.letter.delivery.notification.detail) for row in kept) <= (2 << 20) * 0.1
+    assert len(kept) == 2
+    assert kept[-1].letter.delivery.seq == 40  # the youngest stay
+    await spool.close()
+
+
 async def test_two_on_one_directory(spool: SqliteSpool, tmp_path: Path, reopen: Reopen) -> None:
     with pytest.raises(SpoolUnusableError, match="Another forwarder is running"):
         open_spool(tmp_path)
