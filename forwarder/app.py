@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -47,6 +49,9 @@ from forwarder.spool.sqlite import SqliteSpool
 from forwarder.topics import Catalogue
 
 log = structlog.get_logger()
+
+
+CLOSE_SECONDS = 2.0  # of the time to stop, at most half of it: for closing what is still open
 
 
 class Configured(msgspec.Struct, frozen=True):
@@ -113,6 +118,9 @@ class Daemon:
         self._started_at = self._clock.now()
         self._stop = asyncio.Event()
         self._draining = False
+        self._close_seconds = min(CLOSE_SECONDS, settings.shutdown_seconds / 2)
+        self.hangs = False
+        """After `run`: a thread hangs in the disk, and the process must end without waiting for it."""
         self._statuses: tuple[IntegrationStatus, ...] = ()
         self._filters: dict[str, tuple[str, ...]] = {}
         self._gates: dict[str, RegionGate] = {}
@@ -305,12 +313,7 @@ class Daemon:
         Raises:
             BaseExceptionGroup: a part failed for good; the others were stopped.
         """
-        async with AsyncExitStack() as closing:
-            # Closed last to first, whatever happens.
-            closing.push_async_callback(self._spool.close)
-            closing.push_async_callback(self._around.close)
-            closing.push_async_callback(self._sink.close)
-            closing.push_async_callback(self._intake.close)
+        try:
             async with self._tasks:
                 serving = self._spawn(self.http.run(), "http")
                 await self._reloader.load_once()
@@ -326,7 +329,21 @@ class Daemon:
                 await self._drain(receiving)
                 for task in [*background, serving]:
                     task.cancel()
+        finally:
+            await self._close()
         log.info("stopped")
+
+    async def _close(self) -> None:
+        """Close the parts, the spool last. A disk that hangs holds nobody up: what matters is on it already."""
+        try:
+            async with asyncio.timeout(self._close_seconds), AsyncExitStack() as closing:
+                closing.push_async_callback(self._spool.close)
+                closing.push_async_callback(self._around.close)
+                closing.push_async_callback(self._sink.close)
+                closing.push_async_callback(self._intake.close)
+        except TimeoutError:
+            self.hangs = True
+            log.warning("close_cut_short", seconds=self._close_seconds)
 
     async def _until_stopped(self, receiving: asyncio.Task[None]) -> None:
         """Return on `stop`, or when the stream has ended and the lanes have nothing more to send."""
@@ -341,7 +358,7 @@ class Daemon:
         self._draining = True
         log.info("stopping", pending={name: books.pending for name, books in self._spool.books.lanes.items()})
         try:
-            async with asyncio.timeout(self._settings.shutdown_seconds):
+            async with asyncio.timeout(self._settings.shutdown_seconds - self._close_seconds):
                 await self._end_receiving(receiving)
                 await self._dispatcher.drain()
         except TimeoutError:
@@ -396,3 +413,8 @@ async def serve(configured: Configured) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         async with stopped_by_signals(daemon):
             await daemon.run()
+    if daemon.hangs:
+        # The interpreter would wait for the thread that hangs. All that was acknowledged is on disk.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

@@ -126,9 +126,10 @@ class EventBridgeSink:
             return self._regions[name]
 
     def _session(self) -> aiohttp.ClientSession:
-        """A pool as large as the calls that may be in flight, so that no call ever waits for a connection."""
+        """A pool as large as the calls that may be in flight, so that no call ever waits for a connection: fair shares
+        may take a region over its limit, though never to twice of it."""
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._max_concurrency, ssl=self._tls),
+            connector=aiohttp.TCPConnector(limit=2 * self._max_concurrency, ssl=self._tls),
             timeout=aiohttp.ClientTimeout(
                 total=self._settings.timeout_seconds, sock_connect=self._settings.connect_seconds
             ),
