@@ -25,6 +25,8 @@ log = structlog.get_logger()
 LONGEST_WAIT = 60.0  # seconds; whatever a lane waits for, it looks again, so that no jump of the clock can strand it
 UNSETTLED_CALLS = 128  # made but not booked yet; more would mean that the spool cannot be written
 SPOOL_PAUSE = 0.5
+FAILURES_IN_A_ROW = 4  # without a call going through between them: the lane stops and sends one at a time
+PASSING = frozenset({Reason.THROTTLED, Reason.SERVER_ERROR})  # what may befall one call and not the next
 
 
 class LaneContext(msgspec.Struct, frozen=True):
@@ -65,7 +67,8 @@ class Lane:
         self._calls = 0  # made and not booked
         self._unbooked = False  # the spool took no settlement last time: what is sent now may be sent again
         self._sending = 0  # deliveries in calls that wait for an answer
-        self._failures = 0  # of the destination, in a row
+        self._failures = 0  # of calls, since one went through
+        self._pauses = 0  # of the lane, in a row
         self._retry_at = float("-inf")  # monotonic
         self._trouble: str | None = None
         self._last_delivered_at: float | None = None
@@ -221,6 +224,7 @@ class Lane:
             self._react(outcome, destination)
             await self._book(outcome.settlement)
             if outcome.again:
+                await self._pause_alone(outcome)
                 self.queue.put_back(*outcome.again)
             else:
                 self.queue.settled(call)
@@ -262,7 +266,7 @@ class Lane:
             waited = [now - delivery.notification.received_at for delivery in outcome.accepted]
             self._context.metrics.observe_deliveries(self.id, waited)
         if outcome.trouble and destination is self._destination:  # else it is not the trouble of where it sends now
-            self._back_off(outcome.trouble)
+            self._note_failure(outcome.trouble)
         elif outcome.accepted:
             self._recovered()
         for letter in outcome.settlement.dead[:1]:
@@ -277,12 +281,24 @@ class Lane:
                 entries=len(outcome.settlement.dead),
             )
 
+    async def _pause_alone(self, outcome: Outcome) -> None:
+        """A call that failed between others that went through waits by itself and holds nobody up."""
+        if outcome.trouble and not self._trouble:
+            await self._clock.sleep(backoff(1, CALL_PAUSES, jitter=self._context.jitter()))
+
+    def _note_failure(self, trouble: Trouble) -> None:
+        """Some failures in a row, or one that says it itself, mean trouble of the whole destination."""
+        self._failures += 1
+        lasting = trouble.reason not in PASSING or trouble.at_least > 0
+        if lasting or self._trouble or self._failures >= FAILURES_IN_A_ROW:
+            self._back_off(trouble)
+
     def _back_off(self, trouble: Trouble) -> None:
         """Pause. Calls that were under way when the pause began do not lengthen it."""
         now = self._clock.monotonic()
         if self._trouble is None or now >= self._retry_at:
-            self._failures += 1
-            pause = backoff(self._failures, CALL_PAUSES, jitter=self._context.jitter(), at_least=trouble.at_least)
+            self._pauses += 1
+            pause = backoff(self._pauses, CALL_PAUSES, jitter=self._context.jitter(), at_least=trouble.at_least)
             self._retry_at = now + pause
         self._trouble = f"{trouble.reason}: {trouble.message}"
         log.warning(
@@ -302,7 +318,7 @@ class Lane:
         self._forget_trouble()
 
     def _forget_trouble(self) -> None:
-        self._trouble, self._failures, self._retry_at = None, 0, float("-inf")
+        self._trouble, self._failures, self._pauses, self._retry_at = None, 0, 0, float("-inf")
 
     async def _book(self, settlement: Settlement) -> None:
         """Settle, however long the spool takes: the call has happened."""

@@ -36,7 +36,7 @@ ACCEPTED = EntryResult(Verdict.ACCEPTED, "event")
 RETRY = EntryResult(Verdict.RETRYABLE, None, "InternalException")
 PERMANENT = EntryResult(Verdict.PERMANENT, None, "InvalidArgument")
 GONE = EntryResult(Verdict.PERMANENT, None, "NotAuthorizedForSourceException", "unknown source")
-DOWN = PutError(Reason.SERVER_ERROR, "HTTP503", "down")
+DOWN = PutError(Reason.CONNECTION, "ConnectionRefused", "down")
 
 
 def notification(name: str, received_at: float, size: int = 10) -> Notification:

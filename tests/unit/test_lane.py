@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.errors import PutError, SpoolError
+from forwarder.lane import FAILURES_IN_A_ROW
 from forwarder.model import Delivery, Destination, EntryResult, Reason
 from forwarder.rules.retry import CALL_PAUSES
 from forwarder.spool.base import DeadLetterFilter
@@ -64,7 +65,7 @@ async def test_a_failed_call_is_made_again_as_it_was_with_one_probe_at_a_time(tm
         ids = await w.append(15)
         await w.until(lambda: len(w.sink.calls) == 8)
         view = w.lane().view()
-        assert view.trouble == "server_error: HTTP503: down"
+        assert view.trouble == "connection: ConnectionRefused: down"
         w.sink.answer = w.sink.accept
         await w.idle()
         first = [sent for _, sent in w.sink.calls[:3]]
@@ -75,7 +76,7 @@ async def test_a_failed_call_is_made_again_as_it_was_with_one_probe_at_a_time(tm
         assert pauses == pytest.approx(
             [min(CALL_PAUSES.base * 2**n, CALL_PAUSES.cap) * w.jitter for n in (1, 2, 3, 4, 5)]
         )
-        assert w.books().retried == {Reason.SERVER_ERROR: 8 * 5}
+        assert w.books().retried == {Reason.CONNECTION: 8 * 5}
         assert w.books().delivered == 15
         assert w.lane().view().trouble is None
 
@@ -90,6 +91,42 @@ async def test_a_lane_that_waited_at_the_gate_when_trouble_began_does_not_call(t
         await asyncio.sleep(CALL_PAUSES.base * w.jitter / 2)
         assert len(w.sink.calls) == 1
         assert w.gate("us-east-1").view().in_flight == 0
+
+
+@in_virtual_time
+async def test_a_call_that_fails_between_others_waits_alone(tmp_path: Path) -> None:
+    failed: list[list[str]] = []
+
+    async def fail_every_third(destination: Destination, deliveries: Sequence[Delivery]) -> Sequence[EntryResult]:
+        sent = [each.notification.id for each in deliveries]
+        if len(w.sink.calls) % 3 == 0 and sent not in failed:
+            failed.append(sent)
+            raise PutError(Reason.SERVER_ERROR, "HTTP503", "busy")
+        return await w.sink.accept(destination, deliveries)
+
+    async with world(tmp_path, status("a")) as w:
+        w.sink.answer = fail_every_third
+        await w.append(50)
+        await w.until(lambda: len(w.sink.calls) >= 10)
+        assert w.lane().view().trouble is None
+        assert w.sink.began_at[9] == w.sink.began_at[0]  # nobody waited for those that failed
+        await w.idle()
+        assert len(failed) >= 3
+        assert w.books().delivered == 50
+
+
+@in_virtual_time
+async def test_some_failures_in_a_row_are_trouble_of_the_destination(tmp_path: Path) -> None:
+    async def busy(_: Destination, __: Sequence[Delivery]) -> Sequence[EntryResult]:
+        raise PutError(Reason.SERVER_ERROR, "HTTP503", "busy")
+
+    async with world(tmp_path, status("a")) as w:
+        w.sink.answer = busy
+        await w.append(5)
+        await w.until(lambda: len(w.sink.calls) == FAILURES_IN_A_ROW - 1)
+        assert w.lane().view().trouble is None
+        await w.until(lambda: len(w.sink.calls) == FAILURES_IN_A_ROW)
+        assert w.lane().view().trouble == "server_error: HTTP503: busy"
 
 
 @in_virtual_time
