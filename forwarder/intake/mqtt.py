@@ -19,6 +19,7 @@ from forwarder.intake import mqtt_session
 from forwarder.intake.base import IntakeBatch, IntakeHealth, IntakePlugin, Message
 from forwarder.intake.mqtt_connection import Connection
 from forwarder.intake.mqtt_settings import MqttSettings
+from forwarder.intake.together import run_together
 
 _log = structlog.get_logger()
 
@@ -154,10 +155,9 @@ class MqttIntake:
         # Known before it is open: the first messages come in one piece with the broker's welcome.
         connection = self._connection = Connection(client, self._arrive)
         try:
-            async with connection, asyncio.TaskGroup() as group:
+            async with connection:
                 self._welcome(connection)
-                group.create_task(connection.closed())
-                group.create_task(self._keep_subscribed(connection))
+                await run_together(connection.closed(), self._keep_subscribed(connection))
         finally:
             self._forget_connection()
 

@@ -19,6 +19,7 @@ from websockets.frames import CloseCode
 
 from forwarder.errors import EndOfStream
 from forwarder.intake.base import MAX_PAYLOAD_BYTES, IntakeBatch, IntakeHealth, IntakePlugin, Message
+from forwarder.intake.together import run_together
 from forwarder.intake.websocket_settings import TOPICS, WebsocketSettings, parse_headers
 
 _log = structlog.get_logger()
@@ -88,8 +89,8 @@ class WebsocketIntake:
                 announced = False
                 try:
                     announced = await self._connect_and_listen(draining)
-                except* (WebSocketException, OSError, _Silence) as group:
-                    self._note(group)
+                except (WebSocketException, OSError, _Silence) as error:
+                    self._note(error)
                 # A server that throws us out at once is asked no more often than one that is away.
                 attempt = 0 if time.monotonic() - started > _LONGEST_PAUSE else attempt + 1
                 if not announced or attempt > 1:
@@ -157,12 +158,10 @@ class WebsocketIntake:
         self._opened()
         self._unread.add(socket)
         announced = False
+        reading = asyncio.create_task(self._read(socket))
         try:
-            async with asyncio.TaskGroup() as group:
-                reading = group.create_task(self._read(socket))
-                group.create_task(self._keep_alive(socket))
-                group.create_task(self._keep_subscribed(socket))
-        except* _SocketClosing:
+            await run_together(reading, self._keep_alive(socket), self._keep_subscribed(socket))
+        except _SocketClosing:
             announced = True
             _log.info("websocket_closing", host=self._host)
             draining.create_task(self._retire(socket))
@@ -195,10 +194,7 @@ class WebsocketIntake:
             said_goodbye = socket.close_code not in (None, CloseCode.ABNORMAL_CLOSURE)
             self._down_since = time.monotonic() if said_goodbye else self._last_life
 
-    def _note(self, group: BaseExceptionGroup[BaseException]) -> None:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+    def _note(self, error: Exception) -> None:
         reason = str(error) or type(error).__name__
         if reason != self._trouble:
             _log.warning("websocket_not_connected", host=self._host, reason=reason)
