@@ -309,10 +309,16 @@ class Reconciler:
                         await self._spool.forget(integration_id)
                         return self._done(integration_id, care, action)  # while held back, or its lane would come back
         except (SourceError, SpoolError) as error:
-            care.failed(action, error, self._clock.monotonic(), self._random())
-            care.task = None
-            return self._replan()
+            return self._failed(care, action, error)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is this integration's trouble alone)
+            _log.exception("integration_action_failed", integration=integration_id, action=type(action).__name__)
+            return self._failed(care, action, _unforeseen(error))
         return self._done(integration_id, care, action)
+
+    def _failed(self, care: Care, action: Action, error: SourceError | SpoolError) -> None:
+        care.failed(action, error, self._clock.monotonic(), self._random())
+        care.task = None
+        self._replan()
 
     def _done(self, integration_id: str, care: Care, action: Action) -> None:
         care.succeeded()
@@ -328,6 +334,9 @@ class Reconciler:
             view = await self._sources.look(destination)
         except SourceError as error:
             care.saw_nothing(error, self._clock.monotonic(), self._random(), self._poll_seconds)
+        except Exception as error:  # noqa: BLE001  (as above)
+            _log.exception("integration_look_failed", event_source=destination.event_source_name)
+            care.saw_nothing(_unforeseen(error), self._clock.monotonic(), self._random(), self._poll_seconds)
         else:
             care.saw(view, self._clock.monotonic(), self._poll_seconds, refused_before=refused_before)
         care.task = None
@@ -355,6 +364,11 @@ class Reconciler:
                 yield care.act_at
             elif care.task is None and self._watched(integration_id) is not None:
                 yield care.look_at
+
+
+def _unforeseen(error: Exception) -> SourceError:
+    """An error that nobody has a better word for. What was done before it is anybody's guess."""
+    return SourceError(f"{type(error).__name__}: {error}; the log says where", nothing_happened=False)
 
 
 def _log_change(before: IntegrationStatus | None, now: IntegrationStatus, *, warn: bool) -> None:

@@ -85,6 +85,7 @@ class FakeAws:
         self.sources: dict[tuple[str, str], tuple[str, str]] = {}
         self.calls: list[tuple[str, Destination]] = []
         self.answers: dict[str, list[SourceError]] = defaultdict(list)
+        self.faults: dict[str, list[Exception]] = defaultdict(list)  # what nobody has foreseen
         self.always: SourceError | None = None
         self.hanging: set[str] = set()  # accounts
         self.before: Callable[[str, Destination], None] = lambda _operation, _destination: None
@@ -95,6 +96,8 @@ class FakeAws:
         if destination.account_id in self.hanging:
             await asyncio.get_running_loop().create_future()
         await asyncio.sleep(0)
+        if self.faults[operation]:
+            raise self.faults[operation].pop(0)
         error = self.answers[operation].pop(0) if self.answers[operation] else self.always
         if error is not None and error.nothing_happened:
             raise error
@@ -371,6 +374,27 @@ async def test_one_that_hangs_delays_no_other(world: World) -> None:
     world.aws.hanging = {ACCOUNTS[0]}
     await world.desire(CRM, integration("erp", "erp", ACCOUNTS[1]))
     assert (world.state("crm"), world.state("erp")) == (State.ACTIVATING, State.ACTIVE)
+
+
+async def test_an_error_that_nobody_has_foreseen_is_that_integrations_trouble_alone(world: World) -> None:
+    world.aws.faults["create"] = [ValueError("Invalid endpoint: http://host:99999")]
+    with capture_logs() as lines:
+        await world.desire(CRM, integration("erp", "erp"))
+    assert (world.state("crm"), world.state("erp")) == (State.ERROR, State.ACTIVE)
+    assert "ValueError: Invalid endpoint: http://host:99999" in world.statuses["crm"].reason
+    [line] = [line for line in lines if line["event"] == "integration_action_failed"]
+    assert (line["integration"], line["action"], line["exc_info"]) == ("crm", "CreateSource", True)
+    await world.clock.advance(2)
+    assert world.state("crm") is State.ACTIVE
+
+
+async def test_a_look_may_fail_in_ways_that_nobody_has_foreseen(world: World) -> None:
+    world.aws.faults["look"] = [ValueError("no such region")]
+    await world.desire(CRM)
+    assert (world.state(), world.statuses["crm"].sends) == (State.ACTIVE, True)
+    assert "no such region" in world.statuses["crm"].reason
+    await world.clock.advance(2)
+    assert world.statuses["crm"].reason == "events flow"
 
 
 async def test_a_typing_error_in_the_account_needs_no_second_activation(world: World) -> None:
