@@ -117,7 +117,7 @@ class Receiver:
                     reason=notification.reason,
                     detail=notification.detail,
                     topic=message.topic,
-                    bytes=len(message.payload),
+                    bytes=message.size,
                 )
             elif routes := match(notification.topic):
                 records.extend([Record(notification, route) for route in routes])

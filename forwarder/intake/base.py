@@ -13,10 +13,16 @@ MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 
 class Message(msgspec.Struct, frozen=True, gc=False):
     """One message as it came. `topic` is in dotted form where the transport names one, else None (then the
-    notification's own `topicName` says it)."""
+    notification's own `topicName` says it). Of a payload that is too long, `left_out` bytes were not kept."""
 
     topic: str | None
     payload: bytes
+    left_out: int = 0
+
+    @property
+    def size(self) -> int:
+        """The payload's length in bytes as it came."""
+        return len(self.payload) + self.left_out
 
 
 class IntakeBatch(msgspec.Struct, frozen=True):

@@ -77,8 +77,8 @@ def decode(message: Message, received_at: float, event_id: bool) -> Notification
     seconds). With `event_id`, `metadata.EventId` is added, unless there is one or `metadata` is no object.
     """
     payload = message.payload
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        return Malformed(MalformedReason.TOO_LARGE, f"{len(payload)} bytes; at most {MAX_PAYLOAD_BYTES} are taken")
+    if len(payload) > MAX_PAYLOAD_BYTES or message.left_out:
+        return Malformed(MalformedReason.TOO_LARGE, f"{message.size} bytes; at most {MAX_PAYLOAD_BYTES} are taken")
     try:
         if not payload.isascii():
             payload.decode()  # the JSON parser skips over strings without looking at their encoding

@@ -183,8 +183,8 @@ class MqttIntake:
             _log.warning("mqtt_not_connected", broker=self._broker.host, reason=reason)
         self._trouble = reason
 
-    def _arrive(self, topic: bytes, payload: bytes, packet_id: int) -> None:
-        self._messages.append(Message(mqtt_session.dotted(topic, self._root), payload))
+    def _arrive(self, topic: bytes, payload: bytes, packet_id: int, left_out: int = 0) -> None:
+        self._messages.append(Message(mqtt_session.dotted(topic, self._root), payload, left_out))
         self._packet_ids.append(packet_id)
         self._bytes += len(payload)
         self._arrived.set()

@@ -7,6 +7,9 @@ and more a message, most of what this program does to it. But paho takes any obj
 
 import socket
 from collections.abc import Callable
+from typing import Protocol
+
+from forwarder.intake.base import MAX_PAYLOAD_BYTES
 
 _PUBLISH = 0x30  # upper half of the first byte (MQTT 3.1.1, section 2.2.1)
 _QOS_MASK = 0x06
@@ -15,9 +18,15 @@ _PUBACK = b"\x40\x02"
 _PINGREQ = b"\xc0\x00"
 _PINGRESP = b"\xd0\x00"
 _READ_BYTES = 256 * 1024
+_LONGEST_HEAD = 2 + 65_535 + 2  # a topic with its length, and a packet identifier
 
-OnPublish = Callable[[bytes, bytes, int], None]
-"""Called with topic, payload and packet identifier, the last 0 where QoS 0 has none."""
+
+class OnPublish(Protocol):
+    """Called with topic, payload and packet identifier, the last 0 where QoS 0 has none. A payload of more bytes than
+    can be taken is not kept: then it is empty, and `left_out` says how many there were."""
+
+    def __call__(self, topic: bytes, payload: bytes, packet_id: int, left_out: int = 0, /) -> None:
+        """Take one message."""
 
 
 def pubacks(packet_ids: list[int]) -> bytes:
@@ -26,7 +35,11 @@ def pubacks(packet_ids: list[int]) -> bytes:
 
 
 class PacketSplitter:
-    """Cuts a byte stream into packets. Pure: bytes in, PUBLISH packets to the callback, the others collected."""
+    """Cuts a byte stream into packets. Pure: bytes in, PUBLISH packets to the callback, the others collected.
+
+    A packet may be of 256 MiB (section 2.2.3). What is longer than any that can be taken is counted off, not kept, and
+    handed over at its end.
+    """
 
     def __init__(self, on_publish: OnPublish) -> None:
         self.others = bytearray()
@@ -34,6 +47,8 @@ class PacketSplitter:
         self._parts: list[bytes] = []
         self._available = 0
         self._needed = 2
+        self._long = (b"", 0, 0)  # topic, packet identifier and payload's length of the packet that is counted off,
+        self._left = 0  # and how many of its bytes are still to come
         self._out_of_step = False  # after a length that is none, nobody knows where the next packet starts
 
     def feed(self, data: bytes) -> None:
@@ -41,6 +56,8 @@ class PacketSplitter:
         if self._out_of_step:
             self.others += data
             return
+        if self._left:
+            data = data[self._count_off(len(data)) :]
         self._parts.append(data)
         self._available += len(data)
         if self._available < self._needed:
@@ -64,25 +81,56 @@ class PacketSplitter:
                 self._needed = len(data) - start + 1
                 return start
             body, end = header
+            first = data[start]
+            if end - body > MAX_PAYLOAD_BYTES + _LONGEST_HEAD and _is_taken(first):
+                self._needed = body + _LONGEST_HEAD - start
+                if len(data) - start < self._needed:
+                    return start
+                self._needed = 2
+                start += self._begin_counting(data, start, body, end)
+                continue
             if end > len(data):
                 self._needed = end - start
                 return start
-            first = data[start]
             if first & 0xF0 != _PUBLISH or not self._publish(first & _QOS_MASK, data, body, end):
                 self.others += data[start:end]
             start = end
 
     def _publish(self, qos: int, data: bytes, start: int, end: int) -> bool:
         """Hand over a PUBLISH packet (section 3.3). False if it is not one that we can read: then paho says so."""
-        payload = topic_end = start + 2 + int.from_bytes(data[start : start + 2])
-        packet_id = 0
-        if qos:
-            payload += 2
-            packet_id = int.from_bytes(data[topic_end:payload])
+        topic, packet_id, payload = _head(qos, data, start)
         if payload > end or qos > _QOS_1:
             return False
-        self._on_publish(data[start + 2 : topic_end], data[payload:end], packet_id)
+        self._on_publish(topic, data[payload:end], packet_id)
         return True
+
+    def _begin_counting(self, data: bytes, start: int, body: int, end: int) -> int:
+        """Keep the head of a PUBLISH packet and count off what is there of it: so many bytes."""
+        topic, packet_id, payload = _head(data[start] & _QOS_MASK, data, body)
+        self._long = (topic, packet_id, end - payload)
+        self._left = end - start
+        return self._count_off(len(data) - start)
+
+    def _count_off(self, available: int) -> int:
+        counted = min(self._left, available)
+        self._left -= counted
+        if not self._left:
+            topic, packet_id, length = self._long
+            self._on_publish(topic, b"", packet_id, length)
+        return counted
+
+
+def _is_taken(first: int) -> bool:
+    return first & 0xF0 == _PUBLISH and first & _QOS_MASK <= _QOS_1
+
+
+def _head(qos: int, data: bytes, start: int) -> tuple[bytes, int, int]:
+    """Topic and packet identifier of a PUBLISH packet's body (section 3.3.2), and where its payload starts."""
+    topic_end = start + 2 + int.from_bytes(data[start : start + 2])
+    topic = data[start + 2 : topic_end]
+    if not qos:
+        return topic, 0, topic_end
+    return topic, int.from_bytes(data[topic_end : topic_end + 2]), topic_end + 2
 
 
 def _fixed_header(data: bytes, start: int) -> tuple[int, int] | None:

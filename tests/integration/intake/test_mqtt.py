@@ -93,6 +93,20 @@ async def test_an_empty_or_huge_message_is_a_message(mosquitto: Any, tmp_path: P
         assert [len(message.payload) for message in await take(intake, 3)] == [0, 3_000_000, 5]
 
 
+async def test_a_message_too_long_to_be_taken_is_told_and_acknowledged(mosquitto: Any, tmp_path: Path) -> None:
+    async with running(an_intake(mosquitto, tmp_path)) as intake:
+        await publish(mosquitto, b"x" * 40_000_000, b"after")
+        assert await take(intake, 2) == [
+            Message("v2.users.1.presence", b"", 40_000_000),
+            Message("v2.users.1.presence", b"after"),
+        ]
+        await until(lambda: mosquitto.log().count(f"Received PUBACK from {client_id(intake)}") == 2)
+
+
+def client_id(intake: MqttIntake) -> str:
+    return intake.health().detail.split(" as ")[1].split(",")[0]
+
+
 async def test_subscriptions_follow_the_filters_live(mosquitto: Any, tmp_path: Path) -> None:
     async with running(an_intake(mosquitto, tmp_path)) as intake:
         changed = frozenset({"v2.users.*.routingStatus", "v2.flows.#"})

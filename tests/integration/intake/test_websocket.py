@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.frames import Opcode
 
+from forwarder.intake.base import MAX_PAYLOAD_BYTES
 from forwarder.intake.websocket import WebsocketIntake
 from forwarder.intake.websocket_settings import WebsocketSettings
 
@@ -231,13 +233,16 @@ async def test_what_had_come_before_the_socket_closed_is_kept_under_back_pressur
         assert [int(payload) for payload in await take(intake, 2_200)] == list(range(2_200))
 
 
-async def test_an_oversized_frame_costs_the_connection_and_not_the_run(streamer: Streamer) -> None:
-    async with running(streamer.intake()) as intake:
-        connection = await streamer.opened.get()
-        await connection.send("x" * (16 * 1024 * 1024 + 1))
-        connection = await streamer.opened.get()
-        await connection.send("after")
-        assert await take(intake, 1) == [b"after"]
+async def test_an_oversized_frame_costs_the_connection_and_is_told(streamer: Streamer) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with running(streamer.intake()) as intake:
+            connection = await streamer.opened.get()
+            await connection.send("before")
+            await connection.send(b"x" * (MAX_PAYLOAD_BYTES + 1))
+            await (await streamer.opened.get()).send("after")
+            assert await take(intake, 2) == [b"before", b"after"]
+    told = [line["reason"] for line in logs if line["event"] == "websocket_not_connected"]
+    assert ["message too big" in reason for reason in told] == [True]
 
 
 async def test_a_refused_handshake_is_told_and_tried_again(streamer: Streamer) -> None:

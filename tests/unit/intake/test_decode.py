@@ -184,6 +184,12 @@ class TestMalformed:
         assert bad.reason == reason
         assert bad.detail
 
+    def test_what_was_not_kept_of_it_counts_too(self) -> None:
+        bad = decode(Message("t", b"", MAX_PAYLOAD_BYTES + 1), 0, True)
+        assert isinstance(bad, Malformed)
+        assert bad.reason is MalformedReason.TOO_LARGE
+        assert str(MAX_PAYLOAD_BYTES + 1) in bad.detail
+
 
 # --- Properties, over JSON text as odd as the grammar allows (RFC 8259). ---
 

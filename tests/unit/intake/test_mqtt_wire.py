@@ -1,23 +1,29 @@
 """Cutting the byte stream: whatever the pieces it comes in, the same packets."""
 
 import socket
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forwarder.intake import mqtt_wire
 from forwarder.intake.mqtt_wire import PacketSplitter, TappedSocket, pubacks
 
 PINGRESP = b"\xd0\x00"
 
 
-def packet(first: int, body: bytes) -> bytes:
-    length, encoded = len(body), b""
+def remaining_length(length: int) -> bytes:
+    encoded = b""
     while True:
         length, low = divmod(length, 128)
         encoded += bytes([low | (0x80 if length else 0)])
         if not length:
-            return bytes([first]) + encoded + body
+            return encoded
+
+
+def packet(first: int, body: bytes) -> bytes:
+    return bytes([first]) + remaining_length(len(body)) + body
 
 
 def publish(topic: bytes, payload: bytes, packet_id: int = 0, flags: int = 0) -> bytes:
@@ -38,13 +44,46 @@ def test_the_same_packets_however_they_are_cut(
 ) -> None:
     stream = b"".join(p if isinstance(p, bytes) else publish(*p) for p in packets)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
-    taken: list[tuple[bytes, bytes, int]] = []
+    taken: list[tuple[object, ...]] = []
     splitter = PacketSplitter(lambda *message: taken.append(message))
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         if start < end:
             splitter.feed(stream[start:end])
     assert taken == [p[:3] for p in packets if isinstance(p, tuple)]
     assert splitter.others == b"".join(p for p in packets if isinstance(p, bytes))
+
+
+@pytest.mark.parametrize("piece", [7, 1000, 10_000_000])
+@pytest.mark.parametrize("packet_id", [0, 77])
+def test_a_packet_too_long_to_be_taken_is_counted_off_and_handed_over_at_its_end(
+    monkeypatch: pytest.MonkeyPatch, piece: int, packet_id: int
+) -> None:
+    monkeypatch.setattr(mqtt_wire, "MAX_PAYLOAD_BYTES", 1000)
+    length = 70_000
+    stream = publish(b"a", b"1", 5) + publish(b"t", b"x" * length, packet_id) + PINGRESP + publish(b"b", b"2", 6)
+    taken: list[tuple[object, ...]] = []
+    splitter = PacketSplitter(lambda *message: taken.append(message))
+    for start in range(0, len(stream), piece):
+        splitter.feed(stream[start : start + piece])
+    assert taken == [(b"a", b"1", 5), (b"t", b"", packet_id, length), (b"b", b"2", 6)]
+    assert splitter.others == PINGRESP
+
+
+def test_the_longest_packet_takes_little_memory() -> None:
+    taken: list[tuple[object, ...]] = []
+    splitter = PacketSplitter(lambda *message: taken.append(message))
+    length, piece = 200_000_000, b"x" * 250_000
+    head = publish(b"t", b"", 7)[2:]
+    tracemalloc.start()
+    try:
+        splitter.feed(b"\x32" + remaining_length(len(head) + length) + head)
+        for _ in range(length // len(piece)):
+            splitter.feed(piece)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert taken == [(b"t", b"", 7, length)]
+    assert peak < 1_000_000
 
 
 @given(st.binary(max_size=200))
@@ -71,7 +110,7 @@ class TestTappedSocket:
         with ours, theirs:
             ours.setblocking(False)
             taken: list[bytes] = []
-            tapped = TappedSocket(ours, lambda topic, payload, _: taken.append(payload), lambda: None)
+            tapped = TappedSocket(ours, lambda _topic, payload, *_: taken.append(payload), lambda: None)
             tapped.send(b"\xc0\x00")
             assert tapped.pending() == 0
             theirs.sendall(publish(b"t", b"p", 1))
@@ -84,7 +123,7 @@ class TestTappedSocket:
             ours.setblocking(False)
             taken: list[bytes] = []
             woken: list[bool] = []
-            tapped = TappedSocket(ours, lambda topic, payload, _: taken.append(payload), lambda: woken.append(True))
+            tapped = TappedSocket(ours, lambda _topic, payload, *_: taken.append(payload), lambda: woken.append(True))
             tapped.send(b"\xc0\x00")
             tapped.pause()
             tapped.send(b"\xc0\x00")
