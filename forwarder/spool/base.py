@@ -241,9 +241,9 @@ class Spool(Protocol):
         then made again), a killed process cannot."""
         ...
 
-    async def bury(self, integration_id: str, reason: Reason, message: str) -> int:
-        """Turn everything pending of the integration (log and parked) into dead letters. Returns how many. The
-        integration's lane must not run meanwhile."""
+    async def bury(self, integration_id: str, reason: Reason, message: str, *, up_to: int = END) -> int:
+        """Turn everything pending of the integration (log and parked), up to that sequence number, into dead letters.
+        Returns how many. The integration's lane must not run meanwhile."""
         ...
 
     async def forget(self, integration_id: str) -> None:

@@ -23,6 +23,7 @@ from forwarder.clock import Clock
 from forwarder.errors import SpoolError
 from forwarder.model import Delivery, Reason
 from forwarder.spool.base import (
+    END,
     Books,
     DeadLetterFilter,
     DeadLetterRow,
@@ -286,11 +287,11 @@ class SqliteSpool:
         """See Spool."""
         await self._submit(lambda store: store.settle(settlement))
 
-    async def bury(self, integration_id: str, reason: Reason, message: str) -> int:
+    async def bury(self, integration_id: str, reason: Reason, message: str, *, up_to: int = END) -> int:
         """See Spool."""
         now = self._clock.now()
         return await self._in_chunks(
-            lambda store: store.bury(integration_id, reason, message, now, CHUNK), durable=True
+            lambda store: store.bury(integration_id, reason, message, now, up_to=up_to, limit=CHUNK), durable=True
         )
 
     async def forget(self, integration_id: str) -> None:

@@ -302,22 +302,31 @@ class Store:
             self.count("matched", name, value)
         return len(rows)
 
-    def bury(self, integration_id: str, reason: Reason, message: str, now: float, limit: int) -> int:
-        """Turn up to `limit` pending deliveries of the integration into dead letters. 0: nothing is left."""
-        deliveries, _ = self.read_parked(integration_id, float("inf"), limit)
-        if deliveries:
-            self.connection.executemany(
-                "DELETE FROM parked WHERE integration_id = ? AND seq = ?", [(integration_id, d.seq) for d in deliveries]
-            )
-        else:
-            deliveries = self._take_from_log(integration_id, limit)
+    def bury(self, integration_id: str, reason: Reason, message: str, now: float, *, up_to: int, limit: int) -> int:
+        """Turn up to `limit` pending deliveries, numbered `up_to` at most, into dead letters. 0: none is left."""
+        deliveries = self._take_parked(integration_id, up_to, limit) or self._take_from_log(
+            integration_id, up_to, limit
+        )
         self._bury(DeadLetter(delivery, reason, reason, message, now) for delivery in deliveries)
         return len(deliveries)
 
-    def _take_from_log(self, integration_id: str, limit: int) -> list[Delivery]:
+    def _take_parked(self, integration_id: str, up_to: int, limit: int) -> list[Delivery]:
+        """Take the integration's first deliveries out of the parked table."""
+        rows = self.connection.execute(
+            f"SELECT seq, attempts, {NOTIFICATION} FROM parked WHERE integration_id = ? AND seq <= ?"
+            " ORDER BY seq LIMIT ?",
+            (integration_id, up_to, limit),
+        ).fetchall()
+        self.connection.executemany(
+            "DELETE FROM parked WHERE integration_id = ? AND seq = ?", [(integration_id, row[0]) for row in rows]
+        )
+        return [delivery_of(integration_id, row[0], row[1], row[2:]) for row in rows]
+
+    def _take_from_log(self, integration_id: str, up_to: int, limit: int) -> list[Delivery]:
         """Take the integration's next deliveries out of the log by moving its position over them."""
-        while (gap := self.enlist(integration_id).next_gap(0))[0] <= self.tail:
-            page = self.read(integration_id, gap, limit)
+        last = min(up_to, self.tail)
+        while (gap := self.enlist(integration_id).next_gap(0))[0] <= last:
+            page = self.read(integration_id, (gap[0], min(gap[1], last)), limit)
             self.finish(integration_id, (gap[0], page.scanned_to))
             if page.deliveries:
                 return list(page.deliveries)

@@ -164,6 +164,21 @@ class SpoolConformance:
         assert (row.letter.message, row.letter.delivery.attempts) == ("moved", 1)
         await check_books(spool)
 
+    async def test_bury_leaves_what_came_after_a_place_in_the_log(self, spool: Spool, reopen: Reopen) -> None:
+        await append(spool, map(str, range(1, 13)), "a", "b")
+        old, *_, new = await read_all(spool, "a")
+        await spool.settle(Settlement("a", (1, 1), parked=[park(old, NOW + 9)]))
+        await spool.settle(Settlement("a", (12, 12), parked=[park(new, NOW)]))
+        await spool.settle(Settlement("a", (5, 6), delivered=2))
+        assert await spool.bury("a", Reason.SOURCE_REPLACED, "moved", up_to=8) == 6
+        await check_books(spool)
+        spool = await reopen(spool)
+        assert ids(await read_all(spool, "a")) == ["9", "10", "11"]
+        assert await parked(spool) == ["12"]
+        assert spool.books.lanes["a"].dead_lettered == {Reason.SOURCE_REPLACED: 6}
+        assert len(await read_all(spool, "b")) == 12
+        assert await spool.bury("a", Reason.SOURCE_REPLACED, "moved", up_to=8) == 0
+
     async def test_a_forgotten_lane_comes_back_at_the_tail_with_its_counters(self, spool: Spool) -> None:
         await append(spool, ["x"], "a", "b")
         await spool.settle(Settlement("a", (1, 1), delivered=1))
