@@ -113,8 +113,10 @@ def operations(spool: Spool, look: Callable[[str | None], None]) -> list[Operati
         change = _read_change(await request.read())
         if change.dry_run:
             return json(Redriven(await _count(spool, change.filter()), dry_run=True))
-        count = await _spooled(spool.redrive(change.filter()))
-        look(change.integration)
+        try:
+            count = await _spooled(spool.redrive(change.filter()))
+        finally:
+            look(change.integration)  # one that fails halfway has put some back
         _audit(request, "redrive", change, count)
         return json(Redriven(count, dry_run=False))
 
