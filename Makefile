@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 IMAGE  ?= forwarder:dev
+FUZZ   := .fuzz/venv
 
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-emit-index-url --no-emit-find-links --no-header $(ARGS)
@@ -13,10 +14,10 @@ LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults soak bench lint fmt docs image lock clean
+.PHONY: help setup demo test faults soak fuzz bench lint fmt docs screenshots image lock clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with exactly what the lock names
 
@@ -62,6 +63,18 @@ fmt: setup ## mend what can be mended by itself
 docs: setup ## write the tables of README.md anew from the code
 	$(BIN)/python docs/generate.py
 
+fuzz: $(FUZZ)/.ready ## search for bytes that break a parser (SECONDS=60 for each, ARGS="decode lines" chooses)
+	$(FUZZ)/bin/python -m tests.fuzz.run $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+$(FUZZ)/.ready: requirements-fuzz.lock
+	"$${PYTHON:-$$(scripts/find-python)}" -m venv $(FUZZ)
+	$(FUZZ)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-fuzz.lock
+	@touch $@
+
+screenshots: setup ## take the pictures of docs/console.md anew
+	scripts/require mosquitto chromium
+	PICTURES=docs/pictures $(BIN)/pytest tests/browser/test_pictures.py
+
 image: ## build the container image (IMAGE=name:tag)
 	docker build --tag $(IMAGE) .
 
@@ -69,6 +82,7 @@ lock: setup ## resolve the dependencies anew (ARGS=--upgrade takes newer ones)
 	$(LOCK) pyproject.toml --output-file requirements.lock
 	$(LOCK) --group build --output-file requirements-build.lock
 	$(LOCK) pyproject.toml --extra demo --group dev --output-file requirements-dev.lock
+	$(LOCK) pyproject.toml --group fuzz --output-file requirements-fuzz.lock
 
 clean: ## remove the environment and what tools left behind
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .fuzz dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

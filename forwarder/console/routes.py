@@ -72,14 +72,5 @@ def routes(rules: access.Access, event_source_prefix: str) -> list[web.RouteDef]
 
 def _why(rules: access.Access, request: web.Request) -> str | None:
     """Why this client may only read, in the words in which a change would be refused; None if it may change things."""
-    peer = request.transport.get_extra_info("peername") if request.transport else None
-    denial = rules.denial(
-        access.Request(
-            method="POST",
-            path=request.path,
-            peer=peer[0] if peer else None,
-            host=request.headers.get("Host", ""),
-            authorization=request.headers.get("Authorization", ""),
-        )
-    )
+    denial = rules.denial(access.described(request, method="POST"))
     return denial.message if denial else None

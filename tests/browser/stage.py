@@ -1,6 +1,7 @@
 """Everything that an admin at a browser needs: broker, emulator, a daemon of its own and headless Chromium."""
 
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -137,8 +138,8 @@ class Stage(Rig):
 
     def source_states(self, region: str) -> dict[str, str]:
         """What the emulator knows of the region's event sources, by suffix."""
-        sources = self.emulator.state._region(region)._sources.values()
-        return {source.name.removeprefix(SOURCE): source.state.value for source in sources}
+        found = self.emulator.state.sources(time.time())
+        return {source.name.removeprefix(SOURCE): source.state.value for where, source in found if where == region}
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ const laneAddends = (books) => [books.delivered, sum(books.dead_lettered), books
 export function lines(books) {
   return [
     ...Object.entries(books.intakes).map(([id, each]) => ({ id, whole: each.received, addends: intakeAddends(each) })),
-    ...Object.entries(books.integrations).map(([id, each]) => ({ id, whole: each.matched, addends: laneAddends(each) })),
+    ...Object.entries(books.integrations).sort().map(([id, each]) => ({ id, whole: each.matched, addends: laneAddends(each) })),
   ];
 }
 
@@ -62,7 +62,7 @@ export function startBooks() {
     const { status } = daemon;
     const { books, intake, spool, reload, now } = status;
     intakeFacts([
-      ["Connection", `${intake.connected ? "connected" : "not connected"}${intake.detail ? `: ${intake.detail}` : ""}`],
+      ["Connection", intake.connected ? intake.detail || "connected" : `not connected: ${intake.detail}`],
       ["Last message", intake.last_message_at ? `${duration(now - intake.last_message_at)} ago` : "none yet"],
       ["Reconnected", plural(intake.reconnects, "time")],
       ["Disconnected without replay", intake.lost_seconds ? duration(intake.lost_seconds) : null],

@@ -57,16 +57,16 @@ async function turn() {
 }
 
 async function look() {
-  if (daemon.session === null) {
-    daemon.session = await call("GET", "api/session");
-    tell("session", daemon);
-  }
-  const [status, metrics] = await Promise.all([
+  const known = daemon.session;
+  const [session, status, metrics] = await Promise.all([
+    known ?? call("GET", "api/session"),
     call("GET", "api/status"),
     isShown("integrations") ? callText("metrics") : null,
   ]);
-  daemon.status = status;
+  Object.assign(daemon, { session, status });
   daemon.history.add(status, metrics && deliveryBuckets(metrics));
+  // Only now may anything be changed: whoever changes something must see what there is.
+  if (known === null) tell("session", daemon);
   tell("look", daemon);
 }
 

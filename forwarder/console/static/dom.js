@@ -28,6 +28,16 @@ export function setText(element, text) {
   if (element.textContent !== String(text)) element.textContent = text;
 }
 
+/** Text in which `…` is code, as the daemon's messages have it; long names may break after a slash. */
+export function setProse(element, text) {
+  if (element.dataset.text === text) return;
+  element.dataset.text = text;
+  const pieces = text.split("`").map((piece, place) => (place % 2 ? [make("code", {}, ...breakable(piece))] : breakable(piece)));
+  element.replaceChildren(...pieces.flat());
+}
+
+const breakable = (text) => text.split(/(?<=\/)/).flatMap((piece, place) => (place ? [make("wbr"), piece] : [piece]));
+
 export function show(element, visible) {
   if (element.hidden === visible) element.hidden = !visible;
 }

@@ -4,7 +4,7 @@ import { call } from "./api.js";
 import { balances, lines } from "./books.js";
 import { daemon, lookNow, onLook } from "./daemon.js";
 import { confirm } from "./dialogs.js";
-import { find, make, parts, reconcile, setAttribute, setText, show, stamp } from "./dom.js";
+import { find, make, parts, reconcile, setAttribute, setProse, setText, show, stamp } from "./dom.js";
 import { openEditor } from "./editor.js";
 import { bytes, count, duration, plural, rate } from "./format.js";
 import { sparkline } from "./sparkline.js";
@@ -55,11 +55,11 @@ function showIdentity(part, integration, element) {
   setText(part.name, integration.name);
   setText(part.id, integration.id);
   setText(part.state, integration.state.toLowerCase());
-  setText(part.reason, integration.reason);
+  setProse(part.reason, integration.reason);
   setAttribute(part.switch, "aria-checked", integration.takes_events);
   show(part.again, integration.takes_events && integration.state === "ERROR");
   setAttribute(part.switch, "aria-label", `${integration.name} is activated`);
-  setText(part.source, integration.event_source_name);
+  setProse(part.source, integration.event_source_name);
   setText(part.account, integration.account_id || "no account");
   setText(part.region, integration.region || "no region");
   setText(part.aws, AWS_SAYS[integration.event_source?.state] ?? "not seen in AWS");
@@ -82,6 +82,9 @@ function showTopics(element, filters) {
   element.replaceChildren(...shown, more > 0 ? `and ${more} more` : "", filters.length ? "" : "No topic: no event is sent");
 }
 
+const idle = (lane, now) =>
+  lane?.last_delivered_at ? `last delivery ${duration(now - lane.last_delivered_at)} ago` : "nothing delivered yet";
+
 function showNumbers(part, integration) {
   const { status, history } = daemon;
   const books = status.books.integrations[integration.id];
@@ -91,11 +94,11 @@ function showNumbers(part, integration) {
   setText(part.pending, count(books?.pending ?? 0));
   setText(part.delivered, count(books?.delivered ?? 0));
   setText(part.dead, count(deadLetters(books)));
-  setText(part.latency, p50 === null ? "nothing now" : `p50 ${duration(p50)} · p99 ${duration(p99)}`);
+  setText(part.latency, p50 === null ? idle(lane, status.now) : `p50 ${duration(p50)} · p99 ${duration(p99)}`);
   show(part.trouble, Boolean(lane?.trouble));
   if (!lane?.trouble) return;
   const wait = lane.retry_at && lane.retry_at > status.now ? `; next try in ${duration(lane.retry_at - status.now)}` : "";
-  setText(part.trouble, `${lane.trouble}${wait}`);
+  setProse(part.trouble, `${lane.trouble}${wait}`);
 }
 
 async function copy(text) {
