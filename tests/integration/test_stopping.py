@@ -2,8 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
@@ -37,8 +40,28 @@ def nowhere() -> Iterator[int]:
     os.close(fd)
 
 
-async def stopped_at_its_busiest(intake: Intake, directory: Path, nowhere: int) -> Daemon:
-    """A daemon that was asked to stop as soon as anything had come, after it has."""
+class HangingDisk(ThreadPoolExecutor):
+    """The spool's thread on a disk that answers until it does not."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.hangs = False
+        self._answer = threading.Event()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self.hangs:
+            super().submit(self._answer.wait)
+        return super().submit(fn, *args, **kwargs)
+
+    def answer(self) -> None:
+        self.hangs = False
+        self._answer.set()
+
+
+async def stopped_at_its_busiest(
+    intake: Intake, directory: Path, nowhere: int, disk: HangingDisk | None = None
+) -> Daemon:
+    """A daemon that was asked to stop as soon as anything had come, after it has. With a disk, that hangs then."""
     (directory / "i").mkdir()
     (directory / "i" / "a.env").write_text(INTEGRATION)
     own = Settings(
@@ -48,16 +71,21 @@ async def stopped_at_its_busiest(intake: Intake, directory: Path, nowhere: int) 
         http_port=0,
         intake=intake.name,
         sink="stdout",
+        shutdown_seconds=1 if disk else 20,
     )
 
     async def nothing() -> None:
         """Nothing is shared."""
 
-    around = Surroundings(intake=intake, sink=StdoutSink(nowhere, 262_144), sources=NoSources(), close=nothing)
+    around = Surroundings(
+        intake=intake, sink=StdoutSink(nowhere, 262_144), sources=NoSources(), close=nothing, executor=disk
+    )
     daemon = Daemon(Configured(own, EnvSettings(), EnvSettings()), around)
     running = asyncio.create_task(daemon.run())
     while intake.name not in daemon.books.intakes:  # noqa: ASYNC110  (read off the daemon from outside)
         await asyncio.sleep(0)
+    if disk:
+        disk.hangs = True
     daemon.stop()
     await running
     return daemon
@@ -93,3 +121,14 @@ async def test_all_that_was_read_of_a_pipe_is_delivered_whatever_its_rate(tmp_pa
     await writing
     assert daemon.books.intakes["file"].received == 1000
     assert daemon.books.lanes["a"].delivered == 1000
+
+
+async def test_a_disk_that_hangs_does_not_hold_up_the_end(tmp_path: Path, nowhere: int) -> None:
+    (tmp_path / "events").write_text("".join(NOTIFICATION % number + "\n" for number in range(20_000)))
+    settings = FileSettings.model_validate({"path": str(tmp_path / "events")})
+    disk = HangingDisk()
+    daemon = await stopped_at_its_busiest(FileIntake(settings), tmp_path, nowhere, disk)
+    assert daemon.hangs
+    assert daemon.books.lanes["a"].pending > 0
+    disk.answer()
+    await daemon._spool.close()
