@@ -75,8 +75,11 @@ class MqttIntake:
             connections, started = self._connections, time.monotonic()
             try:
                 await self._stay_connected(tls)
-            except* (aiomqtt.MqttError, OSError) as group:
-                self._disconnected(_first_text(group), was_connected=self._connections > connections)
+            except (aiomqtt.MqttError, OSError) as error:
+                self._disconnected(error, was_connected=self._connections > connections)
+            except Exception as error:  # noqa: BLE001  (nobody foresaw it: told in full, then as any trouble)
+                _log.exception("mqtt_failed", broker=self._broker.host)
+                self._disconnected(error, was_connected=self._connections > connections)
             # A broker that takes us and throws us out at once is asked no more often than one that is away.
             attempt = 0 if time.monotonic() - started > _LONGEST_PAUSE else attempt + 1
             longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
@@ -178,7 +181,9 @@ class MqttIntake:
         self._messages, self._packet_ids = kept, [0] * len(kept)
         self._bytes = sum(len(message.payload) for message in kept)
 
-    def _disconnected(self, reason: str, *, was_connected: bool) -> None:
+    def _disconnected(self, error: BaseException, *, was_connected: bool) -> None:
+        error = error.__cause__ or error  # aiomqtt's own says only what it was doing
+        reason = str(error) or type(error).__name__
         if was_connected or reason != self._trouble:
             _log.warning("mqtt_not_connected", broker=self._broker.host, reason=reason)
         self._trouble = reason
@@ -217,15 +222,6 @@ class MqttIntake:
             await asyncio.to_thread(mqtt_session.save, self._memory_file, self._memory)
         except OSError as error:
             _log.warning("mqtt_session_not_saved", file=str(self._memory_file), error=str(error))
-
-
-def _first_text(group: BaseExceptionGroup[BaseException]) -> str:
-    """The first error in words: its cause's, where it has one (aiomqtt's says only what it was doing)."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    error = error.__cause__ or error
-    return str(error) or type(error).__name__
 
 
 PLUGIN = IntakePlugin(MqttIntake.name, MqttSettings, MqttIntake)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, FilePath, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from forwarder.settings import EnvSettings
+from forwarder.urls import parse_url
 
 
 class Broker(msgspec.Struct, frozen=True):
@@ -21,25 +22,23 @@ class Broker(msgspec.Struct, frozen=True):
     password: str | None
 
 
-def parse_url(url: str) -> Broker:
+def parse_broker(url: str) -> Broker:
     """Read `mqtt://[user[:password]@]host[:port]`, or `mqtts://` for TLS. Ports default to 1883 and 8883.
 
     Raises:
         ValueError: it is not such a URL. The text quotes nothing of it, since it may hold a password.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-        raise ValueError("is not of the form mqtt://host:port or mqtts://host:port")
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
+    parts = parse_url(url, ("mqtt", "mqtts"))
+    if parts.path not in ("", "/") or parts.query:
         raise ValueError("has something after the port; the topic root is a setting of its own")
     tls = parts.scheme == "mqtts"
     username = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
-    return Broker(parts.hostname, parts.port or (8883 if tls else 1883), tls, username, password)
+    return Broker(parts.hostname or "", parts.port or (8883 if tls else 1883), tls, username, password)
 
 
 def _valid_url(url: SecretStr) -> SecretStr:
-    parse_url(url.get_secret_value())
+    parse_broker(url.get_secret_value())
     return url
 
 
@@ -94,7 +93,7 @@ class MqttSettings(EnvSettings):
     @property
     def broker(self) -> Broker:
         """The URL's parts; a user name or password of its own setting comes before the URL's."""
-        broker = parse_url(self.url.get_secret_value())
+        broker = parse_broker(self.url.get_secret_value())
         password = self.password.get_secret_value() if self.password else broker.password
         return msgspec.structs.replace(broker, username=self.username or broker.username, password=password)
 

@@ -91,6 +91,9 @@ class WebsocketIntake:
                     announced = await self._connect_and_listen(draining)
                 except (WebSocketException, OSError, _Silence) as error:
                     self._note(error)
+                except Exception as error:  # noqa: BLE001  (nobody foresaw it: told in full, then as any trouble)
+                    _log.exception("websocket_failed", host=self._host)
+                    self._note(error)
                 # A server that throws us out at once is asked no more often than one that is away.
                 attempt = 0 if time.monotonic() - started > _LONGEST_PAUSE else attempt + 1
                 if not announced or attempt > 1:

@@ -1,13 +1,13 @@
 """Settings of the WebSocket intake."""
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import msgspec
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from forwarder.settings import EnvSettings
+from forwarder.urls import parse_url
 
 TOPICS = "{topics}"
 """What stands for the wanted topics in the subscribe message."""
@@ -34,9 +34,9 @@ def parse_headers(text: str) -> dict[str, str]:
 
 
 def _valid_url(url: SecretStr) -> SecretStr:
-    parts = urlsplit(url.get_secret_value())
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError("is not of the form ws://host/path or wss://host/path")
+    parts = parse_url(url.get_secret_value(), ("ws", "wss"))
+    if parts.username is not None and parts.password is None:
+        raise ValueError("has a user name without a password")
     return url
 
 

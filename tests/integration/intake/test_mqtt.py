@@ -7,14 +7,16 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiomqtt
 import pytest
+import structlog
 import trustme
 
 from forwarder.errors import IntakeError
-from forwarder.intake import mqtt_session
+from forwarder.intake import mqtt, mqtt_session
 from forwarder.intake.base import Message
 from forwarder.intake.mqtt import MqttIntake
 from forwarder.intake.mqtt_settings import MqttSettings
@@ -323,3 +325,21 @@ async def test_a_state_directory_that_cannot_be_written_ends_the_run(tmp_path: P
     intake = MqttIntake(MqttSettings.model_validate({"state_dir": tmp_path / "file"}))
     with pytest.raises(IntakeError, match="FORWARDER_MQTT_CLIENT_ID"):
         await intake.run()
+
+
+async def test_an_error_that_nobody_has_foreseen_is_told_and_tried_again(
+    mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = [ZeroDivisionError("of a new kind"), UnicodeError("label too long")]
+
+    def client(*arguments: Any, **options: Any) -> aiomqtt.Client:
+        if faults:
+            raise faults.pop()
+        return aiomqtt.Client(*arguments, **options)
+
+    monkeypatch.setattr(mqtt, "aiomqtt", SimpleNamespace(**(vars(aiomqtt) | {"Client": client})))
+    with structlog.testing.capture_logs() as logs:
+        async with running(an_intake(mosquitto, tmp_path)) as intake:
+            await publish(mosquitto, b"after")
+            assert [message.payload for message in await take(intake, 1)] == [b"after"]
+    assert [line["exc_info"] for line in logs if line["event"] == "mqtt_failed"] == [True, True]

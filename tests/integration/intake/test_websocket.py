@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import structlog
+from websockets.asyncio.client import connect as websocket_connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.frames import Opcode
 
+from forwarder.intake import websocket
 from forwarder.intake.base import MAX_PAYLOAD_BYTES
 from forwarder.intake.websocket import WebsocketIntake
 from forwarder.intake.websocket_settings import WebsocketSettings
@@ -264,3 +266,21 @@ async def test_a_refused_handshake_is_told_and_tried_again(streamer: Streamer) -
             assert "401" in intake.health().detail
             assert "hush" not in intake.health().detail
         streamer.port = 0
+
+
+async def test_an_error_that_nobody_has_foreseen_is_told_and_tried_again(
+    streamer: Streamer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = [ZeroDivisionError("of a new kind"), UnicodeError("label too long")]
+
+    def connect(*arguments: Any, **options: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return websocket_connect(*arguments, **options)
+
+    monkeypatch.setattr(websocket, "connect", connect)
+    with structlog.testing.capture_logs() as logs:
+        async with running(streamer.intake()) as intake:
+            await (await streamer.opened.get()).send("after")
+            assert await take(intake, 1) == [b"after"]
+    assert [line["exc_info"] for line in logs if line["event"] == "websocket_failed"] == [True, True]

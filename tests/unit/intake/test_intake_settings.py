@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from forwarder.intake.file import FileSettings
-from forwarder.intake.mqtt_settings import Broker, MqttSettings, parse_url
+from forwarder.intake.mqtt_settings import Broker, MqttSettings, parse_broker
 from forwarder.intake.websocket_settings import WebsocketSettings, parse_headers
 
 
@@ -20,11 +20,12 @@ from forwarder.intake.websocket_settings import WebsocketSettings, parse_headers
     ],
 )
 def test_broker_urls(url: str, broker: Broker) -> None:
-    assert parse_url(url) == broker
+    assert parse_broker(url) == broker
 
 
 @pytest.mark.parametrize(
-    "url", ["", "host:1883", "http://me:hush@host", "mqtt://", "mqtt://h/root", "mqtt://h:port", "mqtt://h:99999"]
+    "url",
+    ["", "host:1883", "http://me:hush@host", "mqtt://", "mqtt://h/root", "mqtt://me:hush@h:port", "mqtt://h:99999"],
 )
 def test_bad_broker_urls_are_refused_without_quoting_them(url: str) -> None:
     with pytest.raises(ValidationError) as caught:
@@ -76,7 +77,7 @@ def test_bad_headers_are_refused_without_quoting_them(wrong: str) -> None:
     assert "hush" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["", "https://h", "wss://"])
+@pytest.mark.parametrize("url", ["", "https://h", "wss://", "ws://h:99999/", "ws://h/#frag", "ws://user@h/"])
 def test_bad_stream_urls(url: str) -> None:
     with pytest.raises(ValidationError):
         WebsocketSettings.model_validate({"url": url})
