@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from forwarder.errors import PutError
 from forwarder.model import Reason
+from forwarder.urls import parse_url
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
@@ -50,7 +51,8 @@ class AwsSession:
         """The region's EventBridge client, made at the first call.
 
         Raises:
-            PutError: there are no usable credentials, or the AWS settings cannot be used (Reason.CREDENTIALS).
+            PutError: there are no usable credentials (Reason.CREDENTIALS), or the endpoint or another of the AWS
+                settings cannot be used (Reason.CONNECTION).
         """
         async with self._creating:
             if region not in self._clients:
@@ -60,8 +62,13 @@ class AwsSession:
                     created = self._session.create_client("events", region_name=region, config=self._config)
                     self._clients[region] = await self._open.enter_async_context(created)
                 except (BotoCoreError, OSError, ValueError) as error:
-                    raise PutError(Reason.CREDENTIALS, type(error).__name__, _what_to_do(error)) from error
-            return self._clients[region]
+                    raise _unusable(str(error)) from error
+            client = self._clients[region]
+        try:
+            parse_url(client.meta.endpoint_url, ("http", "https"))
+        except ValueError as error:  # botocore looks at its form alone, and stumbles when it calls
+            raise _unusable(f"{client.meta.endpoint_url} {error}") from error
+        return client
 
     async def endpoint(self, region: str) -> str:
         """The URL that the region's EventBridge calls go to, without a slash at its end.
@@ -97,6 +104,11 @@ class AwsSession:
         """Close all clients. Safe to call twice."""
         self._clients.clear()
         await self._open.aclose()
+
+
+def _unusable(trouble: str) -> PutError:
+    advice = "see AWS_ENDPOINT_URL_EVENTBRIDGE and AWS_ENDPOINT_URL, or the profile's endpoint_url"
+    return PutError(Reason.CONNECTION, "Endpoint", f"EventBridge cannot be called: {trouble}; {advice}")
 
 
 def _what_to_do(trouble: object) -> str:

@@ -150,7 +150,8 @@ class PartnerSources:
             call: Callable[..., Any] = getattr(client, operation)
             answer: dict[str, Any] = await call(**parameters)
         except PutError as error:
-            raise SourceError(f"AWS credentials: {error.message}") from error
+            about = "AWS credentials: " if error.reason is Reason.CREDENTIALS else ""
+            raise SourceError(f"{about}{error.message}") from error
         except ClientError as error:
             raise _refusal(error, destination) from error
         except (BotoCoreError, ResponseParserError, OSError) as error:

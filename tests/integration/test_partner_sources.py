@@ -180,3 +180,20 @@ async def test_a_profile_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(PutError, match=r"profile \(nope\) could not be found"):
         await session.credentials()
     await session.close()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["localhost:4566", "http://", "http://host:99999", f"http://{'a' * 70}.example", "http://ho st/", "ftp://x"],
+)
+async def test_an_endpoint_that_is_none_is_trouble_and_its_setting_is_named(
+    session: AwsSession, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", endpoint)
+    for _ in range(2):
+        with pytest.raises(SourceError, match="see AWS_ENDPOINT_URL_EVENTBRIDGE") as caught:
+            await PartnerSources(session).look(HERE)
+        assert "AWS_ACCESS_KEY_ID" not in str(caught.value)
+        with pytest.raises(PutError) as refused:
+            await session.endpoint("us-east-1")
+        assert refused.value.reason is Reason.CONNECTION
