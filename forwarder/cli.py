@@ -14,7 +14,7 @@ from forwarder.commands.dead_letters.cli import app as dead_letters
 from forwarder.commands.integrations.cli import app as integrations
 from forwarder.commands.options import EnvFile, Json, Url
 from forwarder.commands.spool.cli import app as spool
-from forwarder.errors import ConfigurationError, ForwarderError
+from forwarder.errors import ConfigurationError, ForwarderError, Problem
 
 
 class _Commands(TyperGroup):
@@ -156,13 +156,18 @@ def status(
     url: Url = None,
     *,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read the whole spool and prove that the books equal what is in it.")
+        bool, typer.Option("--verify", help="Read the spool's file and prove that the books equal what is in it.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Ask the running daemon how it is."""
     if verify:
-        from forwarder.commands.spool.inspect import show_discrepancies
+        from forwarder.commands.spool.file import show_discrepancies
+
+        if url is not None:
+            raise ConfigurationError(
+                [Problem("--verify reads the spool's file, on the machine that has it", key="--url")]
+            )
 
         return show_discrepancies(env_file, as_json=json)
     from forwarder.commands.daemon import Daemon

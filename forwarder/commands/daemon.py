@@ -61,7 +61,7 @@ class Daemon:
         """Whether a daemon is there; no token is needed for that."""
         try:
             return bool(self.get("/livez").get("alive"))
-        except NoDaemonError:
+        except (NoDaemonError, RefusedError):
             return False
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:

@@ -8,22 +8,38 @@ from rich.table import Table
 from rich.text import Text
 
 from forwarder.commands.output import STATE_STYLES, console, duration, size, table
-from forwarder.errors import Problem
+from forwarder.errors import ForwarderError, Problem
 
 Status = dict[str, Any]
 
 
 def show(status: Status) -> None:
-    """The status for people: coloured on a terminal, plain when piped."""
+    """The status for people: coloured on a terminal, plain when piped.
+
+    Raises:
+        ForwarderError: it is not of the form that this version knows.
+    """
+    try:
+        parts = list(_parts(status))
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        version = status.get("version", "of another version")
+        raise ForwarderError(
+            f"the daemon, forwarder {version}, tells its status in another form than this command reads; "
+            "use the command of the same version, or --json"
+        ) from error
     screen = console()
-    for line in _summary(status):
-        screen.print(line)
+    for part in parts:
+        screen.print(part)
+
+
+def _parts(status: Status) -> Iterator[Text | Table]:
+    yield from _summary(status)
     if status["integrations"]:
-        screen.print()
-        screen.print(_integrations(status))
+        yield Text()
+        yield _integrations(status)
     if status["regions"]:
-        screen.print()
-        screen.print(_regions(status))
+        yield Text()
+        yield _regions(status)
 
 
 def _summary(status: Status) -> Iterator[Text]:

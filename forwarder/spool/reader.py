@@ -212,8 +212,12 @@ class SpoolReader:
 
     def _lanes_by_bit(self) -> Mapping[int, tuple[str, LanePosition]]:
         try:
-            store = Store(self._connection)
-            return {bit: (name, store.positions[name]) for name, bit in store.bits.items()}
+            return {
+                bit: (name, LanePosition(position, msgspec.json.decode(done, type=tuple[Run, ...])))
+                for name, bit, position, done in self._connection.execute(
+                    "SELECT integration_id, bit, position, done FROM lanes"
+                )
+            }
         except (sqlite3.Error, msgspec.MsgspecError):
             return {}  # every row then counts as pending, for a lane without a name
 
@@ -221,17 +225,25 @@ class SpoolReader:
 def _open(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise SpoolUnusableError(f"There is no spool at {path}.")
-    address = f"file:{quote(str(path.absolute()))}"
+    address = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
-        connection = sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None)
-        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        return _connect(address)
     except sqlite3.OperationalError as error:
         # Reading in WAL mode needs a -shm file beside it; where none can be made and no log waits, the file is all.
         if path.with_name(f"{path.name}-wal").exists():
             raise _unusable(path, error) from error
-        return sqlite3.connect(f"{address}?mode=ro&immutable=1", uri=True, isolation_level=None)
+        return _connect(f"{address}&immutable=1")
     except sqlite3.DatabaseError as error:
         raise _unusable(path, error) from error
+
+
+def _connect(address: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(address, uri=True, isolation_level=None)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -38,8 +38,8 @@ class IntegrationsApi:
         self._change("POST", "", {"id": integration_id, "name": edit.name, "integrationType": _TYPE})
         try:
             self._configure(integration_id, edit)
-        except ForwarderError:
-            self._change("DELETE", f"/{quote(integration_id, safe='')}")
+        except ForwarderError as error:
+            self._take_back(integration_id, error)
             raise
         return f"{integration_id} was added; `forwarder integrations activate {integration_id}` starts it"
 
@@ -62,6 +62,14 @@ class IntegrationsApi:
         """See Integrations."""
         self._change("DELETE", f"/{quote(integration_id, safe='')}")
         return f"{integration_id} was deleted, with its event source in AWS"
+
+    def _take_back(self, integration_id: str, why: ForwarderError) -> None:
+        try:
+            self.delete(integration_id)
+        except ForwarderError as error:
+            raise ForwarderError(
+                f"{why}; {integration_id} was added without its configuration and cannot be taken back: {error}"
+            ) from None
 
     def _configure(self, integration_id: str, edit: Edit) -> None:
         """Change the configuration, unless somebody else has done so since it was read."""

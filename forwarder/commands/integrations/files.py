@@ -16,7 +16,7 @@ from forwarder.integrations.configuration import Configuration, merge
 from forwarder.integrations.directory import INTEGRATION_ID, SUFFIX, interpret, read_contents, write_atomically
 from forwarder.model import Destination, Integration, IntendedState
 from forwarder.record import LifecycleRecord, record_path
-from forwarder.rules.lifecycle import Recorded, Standing, Wanted, activation_requested, deletion_requested, plan
+from forwarder.rules.lifecycle import Plan, Recorded, Standing, Wanted, activation_requested, deletion_requested, plan
 from forwarder.rules.lifecycle_status import Observed, status
 from forwarder.rules.validation import Key, Rules, event_source_name
 from forwarder.settings import Settings
@@ -43,25 +43,19 @@ class IntegrationFiles:
         configuration = merge(Configuration(), interpret(self._contents(), self._directory, self._rules))
         desired = {each.id: Wanted(each, self._destination(each)) for each in configuration.integrations.values()}
         plans = plan(desired, self._record.load(), reactivate=self._reactivate)
-        views = []
-        for integration_id, planned in plans.items():
-            integration = planned.recorded.integration
-            destination = self._destination(integration)
-            has_file = integration_id in desired
-            told = status(planned, Observed(), destination, has_file=has_file, hold_while_pending=False)
-            reason = "it runs once the daemon does" if told.takes_events else told.reason
-            views.append(
-                msgspec.convert(
-                    {
-                        **msgspec.structs.asdict(integration),
-                        "event_source_name": destination.event_source_name,
-                        "state": None,
-                        "reason": f"no daemon was asked; {reason}",
-                    },
-                    View,
-                )
-            )
+        views = [self._view(planned, has_file=id_ in desired) for id_, planned in plans.items()]
         return Listing(tuple(views), configuration.problems)
+
+    def _view(self, planned: Plan, *, has_file: bool) -> View:
+        integration = planned.recorded.integration
+        destination = self._destination(integration)
+        told = status(planned, Observed(), destination, has_file=has_file, hold_while_pending=False)
+        return View(
+            **msgspec.structs.asdict(integration),
+            event_source_name=destination.event_source_name,
+            state=None,
+            reason=f"no daemon was asked; {'it runs once the daemon does' if told.takes_events else told.reason}",
+        )
 
     def add(self, integration_id: str, edit: Edit) -> str:
         """See Integrations."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-import msgspec
 import typer
 from rich.text import Text
 
@@ -70,9 +69,3 @@ def _source(source: dict[str, str | float | None]) -> str:
     expires = source.get("expires_at")
     until = f", expires {datetime.fromtimestamp(float(expires), UTC):%Y-%m-%d %H:%M} UTC" if expires else ""
     return f"{source.get('state') or 'not known yet'}{until}"
-
-
-def as_plain(view: View) -> dict[str, object]:
-    """The view in JSON's own types."""
-    plain: dict[str, object] = msgspec.to_builtins(view)
-    return plain

@@ -28,7 +28,7 @@ class Kind(StrEnum):
 @app.command()
 def inspect(file: File = None, env_file: EnvFile = None, *, json: Json = False) -> None:
     """Show tables, positions, sizes and the oldest event. Safe beside a running daemon."""
-    from forwarder.commands.spool.inspect import show, spool_file
+    from forwarder.commands.spool.file import show, spool_file
     from forwarder.spool.reader import reading
 
     with reading(spool_file(env_file, file)) as reader:
@@ -45,7 +45,7 @@ def export(
     env_file: EnvFile = None,
 ) -> None:
     """Print all events that are not delivered as JSON lines. Damaged pages are passed over; the exit code is then 1."""
-    from forwarder.commands.spool.inspect import print_export, spool_file
+    from forwarder.commands.spool.file import print_export, spool_file
     from forwarder.spool.reader import reading
 
     with reading(spool_file(env_file, file)) as reader:
@@ -55,6 +55,6 @@ def export(
 @app.command()
 def repair(env_file: EnvFile = None, *, yes: Yes = False, json: Json = False) -> None:
     """Mend the spool while no daemon runs: keep what can be read, count what cannot, set the books right."""
-    from forwarder.commands.spool.inspect import carry_out_repair
+    from forwarder.commands.spool.file import carry_out_repair
 
     carry_out_repair(env_file, yes=yes, as_json=json)

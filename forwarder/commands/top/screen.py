@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import msgspec
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from forwarder.commands.daemon import Daemon, NoDaemonError
+from forwarder.commands.daemon import Daemon
 from forwarder.commands.output import STATE_STYLES, console, duration, print_json, size, table
 from forwarder.commands.tap import until_interrupted
 from forwarder.commands.top.rates import IntegrationRates, Look, Rates, RegionRates, rates
+from forwarder.errors import ForwarderError
 
 
 def show(daemon: Daemon, interval: float, *, once: bool, as_json: bool) -> None:
@@ -43,8 +45,10 @@ def _print(daemon: Daemon, before: Look, interval: float, screen: Console, *, on
     while True:
         time.sleep(interval)
         after = look(daemon)
-        if as_json:
+        if as_json and once:
             print_json(rates(before, after))
+        elif as_json:
+            typer.echo(msgspec.json.encode(rates(before, after)))  # a line each
         else:
             screen.print(picture(rates(before, after)))
         if once:
@@ -63,7 +67,7 @@ def _live(daemon: Daemon, before: Look, interval: float, screen: Console) -> Non
         while pressed(interval) != "q":
             try:
                 after = look(daemon)
-            except NoDaemonError as error:
+            except ForwarderError as error:
                 live.update(Group(Text(str(error), "bold red"), waiting), refresh=True)
                 continue
             live.update(Group(picture(rates(before, after)), Text(), waiting), refresh=True)

@@ -86,20 +86,6 @@ def test_set_mends_a_file_that_is_wrong(change: Change, integration: Write) -> N
     assert json.loads(change("list", "--json").stdout)["problems"] == []
 
 
-def test_a_directory_that_cannot_be_written_is_1(change: Change, integration: Write) -> None:
-    path = integration("crm")
-    if os.geteuid() == 0:
-        path.parent.rename(path.parent.with_name("elsewhere"))
-        path.parent.symlink_to("/proc/self/fdinfo")
-        said, code = "there is no integration crm", 1
-    else:
-        path.parent.chmod(0o500)
-        said, code = "cannot be written: Permission denied", 1
-    shown = change("set", "crm", "--name", "x")
-    assert (shown.returncode, shown.stdout) == (code, "")
-    assert said in shown.stderr
-
-
 def test_a_deletion_without_a_daemon_is_carried_out_by_its_next_start(
     start: Any, change: Change, integration: Write, directory: Path
 ) -> None:

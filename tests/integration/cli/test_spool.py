@@ -1,5 +1,6 @@
 """`forwarder spool` and `forwarder status --verify`: beside a spool that is in use, after it, and on damaged files."""
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -103,6 +104,17 @@ async def test_verify_proves_the_books_and_tells_every_difference(
     assert "the books of var/spool.db differ" in shown.stderr
     found = json.loads(run("status", "--verify", "--json").stdout)
     assert found == {"ok": False, "discrepancies": [{"integration_id": "wfm", "pending": 3, "found": 1}]}
+
+
+async def test_verify_is_right_while_events_keep_coming(spool: SqliteSpool, run: Run) -> None:
+    verifying = asyncio.create_task(asyncio.to_thread(run, "status", "--verify"))
+    appended = 0
+    while not verifying.done():
+        await append(spool, ["more"] * 50, "crm", "wfm")
+        appended += 1
+    shown = await verifying
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert appended > 5
 
 
 async def test_repair_is_for_a_spool_that_nobody_uses(spool: SqliteSpool, run: Run, directory: Path) -> None:

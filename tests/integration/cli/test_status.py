@@ -124,6 +124,18 @@ def test_an_answer_that_is_none(forwarder: Forwarder, daemon: Any, answer: tuple
     assert "Traceback" not in shown.stderr
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"lanes": {"crm": "***"}}, {"spool": None}, {"regions": ["us-east-1"]}, {"reload": {"problems": [{"line": "x"}]}}],
+)
+def test_an_answer_of_another_form(forwarder: Forwarder, daemon: Any, change: dict[str, Any]) -> None:
+    daemon.answer = (200, json.dumps(STATUS | change).encode())
+    shown = forwarder("status", FORWARDER_HTTP_PORT=str(daemon.port))
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert "in another form than this command reads" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
 def test_no_daemon(forwarder: Forwarder) -> None:
     shown = forwarder("status", "--url", "http://127.0.0.1:1")
     assert shown.returncode == 1
