@@ -122,7 +122,7 @@ class Daemon:
         self.hangs = False
         """After `run`: a thread hangs in the disk, and the process must end without waiting for it."""
         self._statuses: tuple[IntegrationStatus, ...] = ()
-        self._filters: dict[str, tuple[str, ...]] = {}
+        self._filters: dict[str, tuple[str, ...]] | None = None  # not known yet
         self._gates: dict[str, RegionGate] = {}
         self._tasks = asyncio.TaskGroup()
         self.metrics = Metrics()
@@ -146,6 +146,7 @@ class Daemon:
             table=RoutingTable.compile({}, self._catalogue),
             offer=self._offer,
             event_id=settings.event_id,
+            hold="the integrations could not be read; the stream keeps its events until they can be",
         )
         self._rules = Rules(eventbridge_regions(), settings.event_source_prefix, settings.organization_id)
         self._reconciler = Reconciler(
@@ -167,6 +168,7 @@ class Daemon:
             poll_seconds=settings.reload_seconds,
             clock=self._clock,
             on_change=self._take_configuration,
+            remembered=self._reconciler.remembered(),
             file_events=around.file_events,
         )
         self._api = self._make_api()
@@ -244,6 +246,8 @@ class Daemon:
 
     def _take_configuration(self, configuration: Configuration) -> None:
         self._reconciler.desire(configuration.integrations)
+        if self._filters is None:  # there is no integration, and so no status
+            self._take_statuses(())
 
     def _take_statuses(self, statuses: tuple[IntegrationStatus, ...]) -> None:
         """Swap the routing table and let the lanes and the subscriptions follow."""
@@ -253,6 +257,7 @@ class Daemon:
         if filters != self._filters:
             self._filters = filters
             self._receiver.table = RoutingTable.compile(filters, self._catalogue)
+            self._receiver.hold = None
             self._intake.subscribe(self._receiver.table.subscriptions())
         self._dispatcher.apply(statuses)
 

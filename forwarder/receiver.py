@@ -20,8 +20,9 @@ PAUSE = 0.25  # seconds between two tries while the spool is full or cannot be w
 class Receiver:
     """Takes one batch at a time from the intake all the way to its acknowledgement.
 
-    While the spool takes nothing the intake is not read, so that the stream keeps its events. `table` may be swapped at
-    any time; a batch is matched by the table of its moment. `offer` is told of what has just become durable.
+    While the spool takes nothing the intake is not read, so that the stream keeps its events; nor is it while `hold`
+    says why not to. `table` may be swapped at any time; a batch is matched by the table of its moment. `offer` is told
+    of what has just become durable.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class Receiver:
         table: RoutingTable,
         offer: Callable[[int, Sequence[Record]], None],
         event_id: bool,
+        hold: str | None = None,
     ) -> None:
         self.table = table
+        self.hold = hold
         self.trouble: str | None = None
         self._intake = intake
         self._spool = spool
@@ -72,7 +75,7 @@ class Receiver:
     async def step(self) -> None:
         """One batch."""
         self._idle = True
-        await self._wait_for_room()
+        await self._wait_until_able()
         batch = await self._intake.receive()
         self._idle = False
         self._between_batches.clear()
@@ -88,13 +91,19 @@ class Receiver:
         except Exception:  # a fault in the intake; the stream will send the batch again
             log.exception("acknowledge_failed", intake=self._intake.name)
 
-    async def _wait_for_room(self) -> None:
-        while not self._spool.has_room:
+    async def _wait_until_able(self) -> None:
+        while obstacle := self._obstacle():
             if not self.trouble:
-                self.trouble = "the spool (FORWARDER_SPOOL_MAX_BYTES) or its disk is full; the stream keeps the rest"
-                log.warning("intake_paused", intake=self._intake.name, reason=self.trouble)
+                log.warning("intake_paused", intake=self._intake.name, reason=obstacle)
+            self.trouble = obstacle
             await self._clock.sleep(PAUSE)
         self._resumed()
+
+    def _obstacle(self) -> str | None:
+        """Why nothing can be taken now."""
+        if self._spool.has_room:
+            return self.hold
+        return "the spool (FORWARDER_SPOOL_MAX_BYTES) or its disk is full; the stream keeps the rest"
 
     def _resumed(self) -> None:
         if self.trouble:

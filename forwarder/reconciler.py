@@ -106,8 +106,16 @@ class Reconciler:
         self._defect: BaseException | None = None
         self._wake = asyncio.Event()
 
+    def remembered(self) -> dict[str, Integration]:
+        """The integrations that were in force when the record was last written, each in its last good version."""
+        return {
+            integration_id: recorded.integration
+            for integration_id, recorded in self._records.items()
+            if recorded.has_file
+        }
+
     def desire(self, integrations: Mapping[str, Integration]) -> None:
-        """Take the integrations in force. On return the new statuses are published; AWS follows.
+        """Take the integrations in force. On return the new statuses are published; the record and AWS follow.
 
         One that is in the record and not among these has lost its file: it is paused.
         """
@@ -188,10 +196,10 @@ class Reconciler:
         await self._wait()
 
     def _known(self, integration_id: str) -> Recorded:
-        recorded = self._records.get(integration_id)
-        if recorded is None:
+        planned = self._plans.get(integration_id)  # not the record: before the files are read nothing may be asked for
+        if planned is None:
             raise ForwarderError(f"there is no integration {integration_id}")
-        return recorded
+        return planned.recorded
 
     async def _request(self, integration_id: str, recorded: Recorded) -> None:
         self._records = {**self._records, integration_id: recorded}

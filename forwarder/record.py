@@ -1,7 +1,8 @@
 """The lifecycle record: which event source exists for which integration, and where each integration stands.
 
-One small JSON file, written whole: to a temporary file, synced, renamed, the directory synced. It changes only when an
-integration's standing does, and it is all that keeps a source in AWS from being forgotten.
+One small JSON file, written whole: to a temporary file, synced, renamed, the directory synced. It changes only when a
+file or an integration's standing does. It is all that keeps a source in AWS from being forgotten, and what is in force
+where the files cannot be read at a start.
 """
 
 import asyncio

@@ -7,7 +7,7 @@ than being clever about times and sizes, and nothing is missed.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -16,6 +16,7 @@ from watchfiles import awatch
 from forwarder.clock import Clock
 from forwarder.integrations.configuration import Configuration, changes, merge
 from forwarder.integrations.directory import Contents, DirectoryState, interpret, read_contents
+from forwarder.model import Integration
 from forwarder.ops.snapshot import ReloadView
 from forwarder.rules.validation import Rules
 
@@ -30,8 +31,10 @@ log = structlog.get_logger()
 class Reloader:
     """Keeps the configuration in force in line with the directory, and says each change once.
 
-    `on_change` is called on the event loop with every new configuration; it must not raise. Nothing in the files or
-    around them stops the reloader: what is wrong is in the configuration's problems and in the log.
+    `remembered` are the integrations that were in force before the start. `on_change` is called on the event loop with
+    every new configuration, the first as soon as it is known which integrations there are: not before the directory
+    has been read, unless some are remembered. It must not raise. Nothing in the files or around them stops the
+    reloader: what is wrong is in the configuration's problems and in the log.
     """
 
     def __init__(
@@ -42,9 +45,11 @@ class Reloader:
         poll_seconds: float,
         clock: Clock,
         on_change: Callable[[Configuration], None],
+        remembered: Mapping[str, Integration] | None = None,
         file_events: bool = True,
     ) -> None:
-        self.configuration = Configuration()
+        self.configuration = Configuration(dict(remembered or {}))
+        self._known = False  # which integrations there are
         self._directory = directory
         self._rules = rules
         self._poll_seconds = poll_seconds
@@ -104,11 +109,13 @@ class Reloader:
         after = merge(before, state)
         self._count(after)
         _log_problems(before, after)
-        if after != before:
-            told = changes(before.integrations.values(), after.integrations.values())
-            if told:
-                log.info("integrations_reloaded", changes=told, in_force=sorted(after.integrations))
-            self.configuration = after
+        told = changes(before.integrations.values(), after.integrations.values())
+        if told or (after.integrations and not self._known):
+            log.info("integrations_reloaded", changes=told, in_force=sorted(after.integrations))
+        self.configuration = after
+        newly_known = not self._known and (state.problem is None or bool(after.integrations))
+        self._known = self._known or newly_known
+        if newly_known or (self._known and after != before):
             self._on_change(after)
 
     def _count(self, after: Configuration) -> None:

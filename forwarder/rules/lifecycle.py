@@ -54,12 +54,15 @@ class Standing(StrEnum):
 class Recorded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is remembered of an integration across restarts.
 
-    `target` is the identity that was activated last, `source` the one that exists in AWS or may exist: it is noted down
-    before the call that makes it. `created_at` (epoch seconds) says that it was seen to exist.
+    `integration` is the last good version of its file, and `has_file` whether that was in force: should the file or its
+    directory be unreadable at the next start, the integration goes on with it. `target` is the identity that was
+    activated last, `source` the one that exists in AWS or may exist: it is noted down before the call that makes it.
+    `created_at` (epoch seconds) says that it was seen to exist.
     """
 
     integration: Integration
     standing: Standing
+    has_file: bool = True
     why: str = ""  # of DEACTIVATED: what changed
     target: Destination | None = None
     source: Destination | None = None
@@ -148,10 +151,10 @@ def plan(
 def stand(wanted: Wanted | None, recorded: Recorded | None, *, reactivate: bool = False) -> Recorded | None:
     """Where an integration stands now, by the first table of this module. None: there is nothing to remember."""
     if wanted is None:
-        return recorded
+        return recorded and replace(recorded, has_file=False)
     if recorded is None:
         recorded = Recorded(wanted.integration, Standing.DISABLED)
-    recorded = replace(recorded, integration=wanted.integration)
+    recorded = replace(recorded, integration=wanted.integration, has_file=True)
     if recorded.standing is Standing.DELETING or (
         recorded.standing is Standing.DELETED and not recorded.activation_requested
     ):
@@ -203,13 +206,14 @@ def _claim(
         return None
     owner_id = next((other for other, record in records.items() if record.source == mine.target), None)
     if owner_id is None:
-        records[integration_id] = replace(mine, source=mine.target)
+        # Whoever had it last may have deleted it, even where this one has been established before.
+        records[integration_id] = replace(mine, source=mine.target, ensure=True)
         return None
     owner = records[owner_id]
     active = owner.standing is Standing.ACTIVE and owner_id in have_files
     if active or owner.standing is Standing.DELETING or owner_id in busy:
         return owner_id
-    records[integration_id] = replace(mine, source=mine.target, created_at=owner.created_at)
+    records[integration_id] = replace(mine, source=mine.target, created_at=owner.created_at, ensure=True)
     records[owner_id] = without_source(owner)
     return None
 

@@ -3,7 +3,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from forwarder.integrations.configuration import Configuration
 from forwarder.integrations.directory import DirectoryState, interpret, write_atomically
+from forwarder.model import Integration
 from forwarder.reloader import MAX_LOOKS_TO_SETTLE, Reloader
 from forwarder.rules.validation import Rules
 
@@ -47,7 +48,14 @@ class InstantClock:
 class Harness:
     """A reloader on real files, with what it has emitted."""
 
-    def __init__(self, directory: Path, *, poll_seconds: float = 60.0, file_events: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        poll_seconds: float = 60.0,
+        file_events: bool = False,
+        remembered: Mapping[str, Integration] | None = None,
+    ) -> None:
         self.directory = directory
         self.clock = InstantClock()
         self.emitted: list[Configuration] = []
@@ -58,6 +66,7 @@ class Harness:
             poll_seconds=poll_seconds,
             clock=self.clock,
             on_change=self._on_change,
+            remembered=remembered,
             file_events=file_events,
         )
 
@@ -346,6 +355,75 @@ async def test_a_slow_look_cannot_undo_a_later_one(harness: Harness, monkeypatch
     slow.set()
     await asyncio.gather(first, second)
     assert harness.filters() == {"crm": "b"}
+
+
+class TestAfterARestart:
+    """What was in force before is remembered."""
+
+    async def restarted(self, harness: Harness) -> Harness:
+        before = await harness.look()
+        return Harness(harness.directory, remembered=before.integrations)
+
+    async def test_what_is_as_it_was_is_taken_and_told_once(self, harness: Harness, logs: list[Any]) -> None:
+        harness.put("crm")
+        after = await self.restarted(harness)
+        logs.clear()
+        await after.look()
+        assert after.emitted == harness.emitted
+        assert [(entry["event"], entry["changes"], entry["in_force"]) for entry in logs] == [
+            ("integrations_reloaded", {}, ["crm"])
+        ]
+
+    async def test_a_file_that_is_bad_leaves_the_last_good_version_in_force(self, harness: Harness) -> None:
+        path = harness.put("crm", "a")
+        after = await self.restarted(harness)
+        path.write_text(path.read_text() + "TYPO=1\n")
+        await after.look()
+        assert [list(configuration.integrations) for configuration in after.emitted] == [["crm"]]
+        assert (after.filters(), len(after.problems())) == ({"crm": "a"}, 1)
+        harness.put("crm", "b")
+        await after.look()
+        assert (after.filters(), after.problems()) == ({"crm": "b"}, [])
+
+    async def test_a_directory_that_is_gone_changes_nothing(self, harness: Harness) -> None:
+        harness.put("crm", "a")
+        after = await self.restarted(harness)
+        away = harness.directory.with_name("away")
+        harness.directory.rename(away)
+        await after.look()
+        assert [list(configuration.integrations) for configuration in after.emitted] == [["crm"]]
+        assert "No such file or directory" in after.problems()[0]
+        away.rename(harness.directory)
+        await after.look()
+        assert (after.filters(), after.problems()) == ({"crm": "a"}, [])
+
+    async def test_of_two_with_one_suffix_the_one_that_ran_goes_on(self, harness: Harness) -> None:
+        harness.put("sales", suffix="same")
+        after = await self.restarted(harness)
+        harness.put("crm", suffix="same")  # comes first by its id
+        await after.look()
+        assert list(after.filters()) == ["sales"]
+
+    async def test_a_file_that_went_meanwhile_is_out_of_force(self, harness: Harness) -> None:
+        path = harness.put("crm")
+        after = await self.restarted(harness)
+        path.unlink()
+        await after.look()
+        assert [(each.integrations, list(each.vanished)) for each in after.emitted] == [({}, ["crm"])]
+
+
+async def test_an_empty_directory_says_that_there_are_no_integrations(harness: Harness) -> None:
+    await harness.look()
+    assert harness.emitted == [Configuration()]
+
+
+async def test_nothing_is_said_of_integrations_before_it_is_known_which_there_are(tmp_path: Path) -> None:
+    harness = Harness(tmp_path / "later")
+    await harness.look()
+    assert (harness.emitted, len(harness.problems())) == ([], 1)
+    harness.directory.mkdir()
+    await harness.look()
+    assert harness.emitted == [Configuration()]
 
 
 async def test_polling_alone_brings_every_change(tmp_path: Path) -> None:

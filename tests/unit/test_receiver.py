@@ -191,6 +191,18 @@ async def test_a_full_spool_stops_the_reading_until_there_is_room(tmp_path: Path
 
 
 @in_virtual_time
+async def test_nothing_is_read_while_it_is_not_known_whom_it_is_for(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.receiver.hold = "the integrations could not be read"
+        w.intake.give(GOOD)
+        await asyncio.sleep(5)
+        assert (w.intake.received, w.receiver.trouble) == (0, "the integrations could not be read")
+        w.receiver.hold = None
+        await asyncio.sleep(PAUSE)
+        assert (w.intake.acknowledged, w.receiver.trouble) == (1, None)
+
+
+@in_virtual_time
 async def test_it_returns_at_the_end_of_the_stream(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         w.intake.ends = True

@@ -276,6 +276,32 @@ async def test_a_restart_sends_at_once_without_waiting_for_aws(world: World) -> 
     assert (world.state(), world.statuses["crm"].sends) == (State.ACTIVE, True)
 
 
+async def test_a_restart_remembers_every_integration_that_had_a_file_as_it_was(world: World) -> None:
+    draft = Integration("draft", "Draft", "to do", "", "", "", (), DISABLED)
+    live = replace(CRM, name="CRM", notes="ours", topic_filters=("v2.a", "v2.b"))
+    await world.desire(live, draft, integration("erp", "erp"))
+    await world.desire(live, draft)
+    await world.stop()
+    world.start()
+    assert world.reconciler.remembered() == {"crm": live, "draft": draft}
+    world.reconciler.desire(world.reconciler.remembered())
+    assert (world.state("crm"), world.state("draft"), world.state("erp")) == (
+        State.ACTIVE,
+        State.INACTIVE,
+        State.INACTIVE,
+    )
+
+
+async def test_nothing_may_be_asked_for_before_the_files_are_read(world: World) -> None:
+    await world.desire(CRM)
+    await world.stop()
+    world.start()
+    with pytest.raises(ForwarderError, match="no integration crm"):
+        await world.reconciler.request_deletion("crm")
+    await settle()
+    assert world.statuses == {}
+
+
 async def test_filters_are_live_on_return_and_do_not_touch_aws(world: World) -> None:
     await world.desire(CRM)
     calls = list(world.aws.calls)
