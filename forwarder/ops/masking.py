@@ -36,12 +36,12 @@ class Masker:
         match value:
             case None | bool() | int() | float() | "":
                 return value  # a count of `credentials` errors is no secret
+            case Mapping():  # never as a whole: an integration's id, `token-service`, is a name too
+                return {self.mask_text(str(key)): self.mask(item, str(key)) for key, item in value.items()}
             case _ if _SECRET_NAME.search(name):
                 return MASK
             case str():
                 return self.mask_text(value)
-            case Mapping():
-                return {self.mask_text(str(key)): self.mask(item, str(key)) for key, item in value.items()}
             case list() | tuple() | set() | frozenset():
                 return [self.mask(item) for item in value]
             case _:

@@ -20,6 +20,7 @@ from forwarder.ops.http import Http
 from forwarder.ops.masking import Masker
 from forwarder.ops.metrics import Metrics
 from forwarder.ops.snapshot import Snapshot
+from forwarder.spool.base import Books, LaneBooks
 
 
 class Daemon:
@@ -283,3 +284,15 @@ async def test_a_port_in_use_is_said_plainly() -> None:
 async def test_stopping_does_not_wait_for_idle_connections(daemon: Daemon) -> None:
     async with asyncio.timeout(1.5), daemon.serve() as session:
         assert (await readiness(session))[0] == 200
+
+
+async def test_an_integration_may_be_called_as_a_secret_is(daemon: Daemon) -> None:
+    books = daemon.state.books
+    daemon.change(
+        books=Books(books.intakes, books.lanes | {"token-service": LaneBooks(matched=3, delivered=1)}),
+        lanes=daemon.state.lanes | {"token-service": daemon.state.lanes["crm"]},
+    )
+    async with daemon.serve() as session, session.get("/api/status") as answer:
+        found = await answer.json()
+    assert found["books"]["integrations"]["token-service"]["pending"] == 2
+    assert found["lanes"]["token-service"]["in_flight"] == 2

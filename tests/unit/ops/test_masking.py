@@ -49,6 +49,16 @@ def test_masks_by_name_at_any_depth(name: str) -> None:
     assert Masker([]).mask({"headers": [{name: "x", "host": "h"}]}) == {"headers": [{name: "***", "host": "h"}]}
 
 
+@pytest.mark.parametrize("name", ["token-service", "secret", "credential-audit", "cookies"])
+def test_what_is_known_of_something_with_such_a_name_is_shown(name: str) -> None:
+    books = {name: {"matched": 5, "trouble": "none", "token": "abc"}}
+    assert Masker(["hunter2"]).mask(books) == {name: {"matched": 5, "trouble": "none", "token": "***"}}
+
+
+def test_a_list_of_secrets_is_masked_whole() -> None:
+    assert Masker([]).mask({"tokens": ["a", "b"]}) == {"tokens": "***"}
+
+
 def test_a_secret_that_was_not_given_is_shown_as_not_given() -> None:
     assert Masker([]).mask({"password": None, "token": ""}) == {"password": None, "token": ""}
 
