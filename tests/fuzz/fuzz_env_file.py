@@ -28,9 +28,9 @@ def check_update(content: bytes, key: Key, value: str) -> None:
     except UnicodeDecodeError:
         return
     before, problems = values(text)
-    if problems:
-        return
     after = update(text, {key: value})
+    if problems:  # a line may be such that nobody can say where it ends
+        return
     assert values(after) == ({**before, key: value}, [])
     assert update(after, {key: value}) == after
     kept = [line for line in text.splitlines() if line.startswith("#")]
