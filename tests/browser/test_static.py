@@ -27,10 +27,18 @@ def test_it_names_nothing_on_another_host() -> None:
             assert address.startswith(namespaces), name
 
 
-def test_every_module_that_is_imported_is_there() -> None:
+def test_modules_import_what_there_is_and_use_it() -> None:
+    imported, exported = set(), set()
     for name, text in texts().items():
-        for imported in re.findall(r'from "\./([^"]+)"', text):
-            assert imported in texts(), f"{name} imports {imported}"
+        exported |= {
+            (name, each)
+            for each in re.findall(r"^export (?:async )?(?:const|class|function\*?) (\w+)", text, re.MULTILINE)
+        }
+        for names, module in re.findall(r'^import \{([^}]+)\} from "\./([^"]+)";$', text, re.MULTILINE):
+            for each in filter(None, map(str.strip, names.split(","))):
+                imported.add((module, each))
+                assert len(re.findall(rf"\b{each}\b", text)) > 1, f"{name} does not use {each}"
+    assert imported == exported
 
 
 def test_there_is_nothing_inline_that_the_policy_would_stop() -> None:

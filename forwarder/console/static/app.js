@@ -2,7 +2,7 @@
 
 import { token } from "./api.js";
 import { startBooks } from "./books.js";
-import { daemon, lookAnew, onLook, onRefused, onSession, startLooking } from "./daemon.js";
+import { daemon, isAboutTheToken, onLook, onRefused, onSession, startLooking } from "./daemon.js";
 import { startDeadLetters } from "./dead-letters.js";
 import { signIn } from "./dialogs.js";
 import { find, make, setText, show } from "./dom.js";
@@ -16,19 +16,20 @@ function showConnection(error) {
   const gone = find("#gone");
   if (error) {
     health.dataset.health = "bad";
-    setText(health, error.status === 401 ? "Signed out" : "Unreachable");
+    setText(health, isAboutTheToken(error) ? "Signed out" : "Unreachable");
     setText(gone, error.status ? error.message : "The daemon does not answer. What you see is as it was; this page goes on trying.");
   } else {
     health.dataset.health = status.ready ? "good" : "warn";
     setText(health, status.draining ? "Stopping" : status.ready ? "Ready" : "Not ready");
     health.title = status.reasons.join("\n");
   }
-  show(gone, Boolean(error) && error.status !== 401);
+  show(gone, Boolean(error) && !isAboutTheToken(error));
   document.body.classList.toggle("stale", Boolean(error));
-  if (error?.status !== 401) return;
+  if (!error || !isAboutTheToken(error)) return;
   setText(find("#sign"), "Sign in");
   show(find("#sign"), true);
-  signIn(token.get() ? "The daemon does not know this token." : "");
+  if (error.status === 429) signIn(error.message);
+  else signIn(token.get() ? "The daemon does not know this token." : "");
 }
 
 function showSession({ session }) {
@@ -71,10 +72,10 @@ function startHeader() {
     root.dataset.theme = dark ? "light" : "dark";
     localStorage.setItem("theme", root.dataset.theme);
   });
-  find("#sign").addEventListener("click", async () => {
+  find("#sign").addEventListener("click", () => {
     if (!token.get()) return signIn("");
     token.clear();
-    await lookAnew();
+    location.reload(); // nothing of what was seen stays
   });
 }
 

@@ -24,8 +24,8 @@ export const onRefused = (listener) => listeners.refused.push(listener);
 
 const tell = (kind, value) => listeners[kind].forEach((listener) => listener(value));
 
-/** Whether what this page shows may also be changed here. */
-export const mayWrite = () => daemon.session !== null && daemon.session.why_read_only === null;
+/** Whether a refusal means that there is no token, a wrong one, or were too many wrong ones. */
+export const isAboutTheToken = (error) => error.status === 401 || error.status === 429;
 
 /** Ask anew who may do what, as after another token was given. */
 export async function lookAnew() {
@@ -50,7 +50,7 @@ async function turn() {
     if (!(error instanceof ApiError)) console.error(error);
     // A daemon that comes back may be another one, with other tokens.
     daemon.session = null;
-    again = error.status !== 401; // until another token is given
+    again = !isAboutTheToken(error); // else when another one is given
     tell("refused", error);
   }
   if (again && !document.hidden) timer = setTimeout(lookNow, LOOK_MS);

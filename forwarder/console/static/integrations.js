@@ -10,7 +10,7 @@ import { bytes, count, duration, plural, rate } from "./format.js";
 import { sparkline } from "./sparkline.js";
 import { isShown, notice, onShown } from "./views.js";
 
-export const MAX_INTEGRATIONS = 10;
+const MAX_INTEGRATIONS = 10;
 
 const path = (integration) => `api/v2/integrations/${encodeURIComponent(integration.id)}`;
 
