@@ -32,6 +32,7 @@ from forwarder.ops.http import Http
 from forwarder.ops.masking import Masker
 from forwarder.ops.metrics import Metrics
 from forwarder.ops.snapshot import Snapshot
+from forwarder.ops.spool_watch import SpoolWatch
 from forwarder.partner_sources import NoSources, PartnerSources, Sources
 from forwarder.plugins import load_intake, load_sink
 from forwarder.receiver import Receiver
@@ -44,7 +45,7 @@ from forwarder.rules.routing_table import RoutingTable
 from forwarder.rules.validation import Rules, event_source_name
 from forwarder.settings import EnvSettings, Settings
 from forwarder.sinks.base import Sink, SinkContext
-from forwarder.spool.base import Books, Record
+from forwarder.spool.base import Books, Record, SpoolUsage
 from forwarder.spool.sqlite import SqliteSpool
 from forwarder.topics import Catalogue
 
@@ -138,6 +139,7 @@ class Daemon:
             observe_commit=self.metrics.observe_commit,
             executor=around.executor,
         )
+        self._spool_watch = SpoolWatch(self._spool.usage, SpoolUsage(0, settings.spool_max_bytes, None))
         self._dispatcher = self._make_dispatcher()
         self._receiver = Receiver(
             self._intake,
@@ -157,6 +159,7 @@ class Daemon:
             random=around.random,
             destination_of=self._destination_of,
             on_status=self._take_statuses,
+            matched_to=self._receiver.matched_to,
             without_lane=self._without_lane,
             poll_seconds=settings.source_poll_seconds,
             reactivate_on_identity_change=settings.reactivate_on_identity_change,
@@ -290,7 +293,7 @@ class Daemon:
 
     async def snapshot(self) -> Snapshot:
         """The whole daemon at this moment. The books are read after the last await: they balance."""
-        usage = await self._spool.usage()
+        await self._spool_watch.look()
         return Snapshot(
             started_at=self._started_at,
             draining=self._draining,
@@ -298,7 +301,8 @@ class Daemon:
             intake_health=self._intake.health(),
             receiver_trouble=self._receiver.trouble,
             books=self._spool.books,
-            spool=usage,
+            spool=self._spool_watch.last,
+            spool_answering=self._spool_watch.answering,
             integrations=self._statuses,
             lanes=self._dispatcher.views(),
             regions={region: gate.view() for region, gate in self._gates.items()},

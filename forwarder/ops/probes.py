@@ -1,6 +1,5 @@
 """`/livez`, `/readyz` and `/metrics`: what orchestrators and Prometheus ask."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
@@ -11,9 +10,6 @@ from forwarder.ops.snapshot import Snapshot
 
 SnapshotProvider = Callable[[], Awaitable[Snapshot]]
 
-PATIENCE = 5.0
-"""Seconds that a snapshot may take; it waits for the spool, and a disk can hang."""
-
 
 def routes(snapshot: SnapshotProvider, metrics: Metrics, clock: Clock) -> list[web.RouteDef]:
     """The three, for the Http server's route table."""
@@ -22,24 +18,15 @@ def routes(snapshot: SnapshotProvider, metrics: Metrics, clock: Clock) -> list[w
         return web.json_response({"alive": True})
 
     async def readyz(_request: web.Request) -> web.Response:
-        try:
-            reasons = list(reasons_not_ready(await within_patience(snapshot)))
-        except TimeoutError:
-            reasons = [f"the spool did not answer within {PATIENCE:g} s"]
+        reasons = list(reasons_not_ready(await snapshot()))
         return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
     async def scrape(request: web.Request) -> web.Response:
-        state = await within_patience(snapshot)
+        state = await snapshot()
         body, content_type = metrics.render(state, clock.now(), request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     return [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", scrape)]
-
-
-async def within_patience(snapshot: SnapshotProvider) -> Snapshot:
-    """The snapshot, or TimeoutError."""
-    async with asyncio.timeout(PATIENCE):
-        return await snapshot()
 
 
 def reasons_not_ready(snapshot: Snapshot) -> Iterator[str]:
@@ -50,6 +37,8 @@ def reasons_not_ready(snapshot: Snapshot) -> Iterator[str]:
         yield f"the intake {snapshot.intake} is not connected: {snapshot.intake_health.detail}"
     if snapshot.receiver_trouble:
         yield f"nothing is taken from the intake: {snapshot.receiver_trouble}"
+    if not snapshot.spool_answering:
+        yield "the spool does not answer: its disk hangs or fails"
     if snapshot.spool.bytes_used >= snapshot.spool.bytes_limit:
         yield f"the spool is full: {snapshot.spool.bytes_used} of {snapshot.spool.bytes_limit} bytes"
     reload = snapshot.reload

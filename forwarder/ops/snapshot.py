@@ -48,7 +48,7 @@ class ReloadView(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """The whole daemon."""
+    """The whole daemon. While the spool does not answer, `spool` is what it said last."""
 
     started_at: float
     draining: bool
@@ -57,6 +57,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     receiver_trouble: str | None
     books: Books
     spool: SpoolUsage
+    spool_answering: bool
     integrations: tuple[IntegrationStatus, ...]
     lanes: dict[str, LaneView]
     regions: dict[str, RegionView]

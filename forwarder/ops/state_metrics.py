@@ -188,6 +188,12 @@ STATE_METRICS: tuple[StateMetric, ...] = (
     ),
     _single(
         "gauge",
+        "forwarder_spool_answering",
+        "1 if the spool answers; while it does not, what its disk alone can tell is as it was last told.",
+        lambda s, _: s.spool_answering,
+    ),
+    _single(
+        "gauge",
         "forwarder_receiver_stopped",
         "1 while nothing is taken from the intake because the spool cannot keep it.",
         lambda s, _: bool(s.receiver_trouble),

@@ -9,7 +9,7 @@ from forwarder.clock import Clock
 from forwarder.model import IntegrationStatus
 from forwarder.ops.build import version
 from forwarder.ops.masking import Masker
-from forwarder.ops.probes import SnapshotProvider, reasons_not_ready, within_patience
+from forwarder.ops.probes import SnapshotProvider, reasons_not_ready
 from forwarder.ops.snapshot import Snapshot
 from forwarder.spool.base import IntakeBooks, LaneBooks
 
@@ -18,7 +18,7 @@ def routes(snapshot: SnapshotProvider, masker: Masker, clock: Clock) -> list[web
     """The one route, for the Http server's route table."""
 
     async def status(_request: web.Request) -> web.Response:
-        body = masker.mask(describe(await within_patience(snapshot), clock.now()))
+        body = masker.mask(describe(await snapshot(), clock.now()))
         return web.Response(body=msgspec.json.encode(body), content_type="application/json")
 
     return [web.get("/api/status", status)]
@@ -38,6 +38,7 @@ def describe(snapshot: Snapshot, now: float) -> dict[str, Any]:
         "intake": {"name": snapshot.intake, **_plain(snapshot.intake_health), "trouble": snapshot.receiver_trouble},
         "spool": {
             **_plain(snapshot.spool),
+            "answering": snapshot.spool_answering,
             "full": snapshot.spool.bytes_used >= snapshot.spool.bytes_limit,
             "oldest_seconds": None if oldest is None else max(0.0, now - oldest),
         },

@@ -47,6 +47,7 @@ def snapshot() -> Snapshot:
             },
         ),
         spool=SpoolUsage(bytes_used=4096, bytes_limit=1_000_000, oldest_received_at=NOW - 12.5),
+        spool_answering=True,
         integrations=(
             integration_status("crm", State.ACTIVE),
             integration_status("fresh", State.ERROR, "the event source was deleted"),

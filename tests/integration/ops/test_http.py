@@ -106,19 +106,14 @@ async def test_one_integrations_trouble_does_not_make_the_daemon_unready(daemon:
         assert (await readiness(session))[0] == 200
 
 
-async def test_a_spool_that_hangs_is_not_ready(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hang() -> Snapshot:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    monkeypatch.setattr(daemon, "snapshot", hang)
-    monkeypatch.setattr(probes, "PATIENCE", 0.01)
+async def test_a_spool_that_does_not_answer_is_not_ready_and_silences_nothing(daemon: Daemon) -> None:
+    daemon.change(spool_answering=False)
     async with daemon.serve() as session:
-        assert await readiness(session) == (503, ["the spool did not answer within 0.01 s"])
-        async with session.get("/livez") as answer:
-            assert answer.status == 200
+        assert await readiness(session) == (503, ["the spool does not answer: its disk hangs or fails"])
         async with session.get("/metrics") as answer:
-            assert answer.status == 503
+            assert "forwarder_spool_answering 0.0" in await answer.text()
+        async with session.get("/api/status") as answer:
+            assert (await answer.json())["spool"]["answering"] is False
 
 
 async def test_metrics_in_the_form_that_is_asked_for(daemon: Daemon) -> None:

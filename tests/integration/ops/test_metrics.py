@@ -30,6 +30,7 @@ PROMISED = {
     "forwarder_spool_bytes": set(),
     "forwarder_spool_commit_seconds_count": set(),
     "forwarder_spool_oldest_seconds": set(),
+    "forwarder_spool_answering": set(),
     "forwarder_intake_connected": {"intake"},
     "forwarder_intake_reconnects_total": {"intake"},
     "forwarder_integration_state": {"integration", "state"},
