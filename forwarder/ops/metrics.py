@@ -63,8 +63,9 @@ class Metrics:
         GCCollector(registry=self._standard)
 
     def observe_deliveries(self, integration_id: str, seconds: Iterable[float]) -> None:
-        """One accepted call's deliveries: for each, the seconds from receipt to acceptance."""
-        self._deliveries[integration_id].observe(seconds)
+        """One accepted call's deliveries: for each, the seconds from receipt to acceptance. They count as none where
+        the clock was set back meanwhile: a sum that decreases would look like a restart."""
+        self._deliveries[integration_id].observe([max(0.0, each) for each in seconds])
 
     def observe_put(self, region: str, outcome: str, seconds: float, entries: int) -> None:
         """One call to the sink. `outcome` is `accepted`, `partial` or the Reason of its failure."""

@@ -105,7 +105,7 @@ def _running(recorded: Recorded, observed: Observed, *, hold: bool) -> tuple[Sta
     if observed.refused is not None:
         return (
             State.ERROR,
-            f"AWS refuses events for the event source: {observed.refused}. If it is gone, {again}",
+            f"AWS refuses events for the event source: {observed.refused.rstrip('. ')}. If it is gone, {again}",
             False,
         )
     if observed.source_state == "PENDING":

@@ -153,3 +153,11 @@ def test_the_table_names_all_that_is_exposed(metrics: Metrics, snapshot: Snapsho
             assert f"| `{bare}` |" in table
     for metric in STATE_METRICS:
         assert metric.spec.help.endswith("."), metric.spec.name
+
+
+def test_a_clock_that_was_set_back_makes_no_sum_decrease(metrics: Metrics, snapshot: Snapshot) -> None:
+    before = value(scrape(metrics, snapshot), "forwarder_delivery_seconds_sum", integration="crm")
+    metrics.observe_deliveries("crm", [-3600.0])
+    after = scrape(metrics, snapshot)
+    assert value(after, "forwarder_delivery_seconds_sum", integration="crm") == before
+    assert value(after, "forwarder_delivery_seconds_bucket", integration="crm", le="0.001") == 1

@@ -264,6 +264,7 @@ PASSING = Trouble("Throttling", waiting_helps=True)
         (Plan(active(), None), Observed("PENDING", 86400.0), True, State.ACTIVE, "1970-01-02 00:00 UTC", True, False),
         (Plan(active(), None), GONE, False, State.ERROR, "integrations activate crm", True, False),
         (Plan(active(), None), Observed("ACTIVE", refused="no"), False, State.ERROR, "refuses", True, False),
+        (Plan(active(), None), Observed("ACTIVE", refused="no."), False, State.ERROR, ": no. If it", True, False),
         (Plan(active(NEW), CreateSource(NEW)), Observed(), False, State.ACTIVE, "", True, True),
         (Plan(disabled(), None), Observed("ACTIVE"), False, State.INACTIVE, "DISABLED", False, False),
         (Plan(deactivated(), None), Observed("ACTIVE"), False, State.INACTIVE, "AWS account ID changed", False, False),
