@@ -20,7 +20,8 @@ class Care:
     """One integration's next action, what came of the last, and when to try and to look again. All times are monotonic.
 
     `uncertain`: a creation was begun and nobody knows whether it happened. `absent`: the source that is noted down as
-    being created certainly does not exist. `task` is what is under way, `looking` that it is only a look.
+    being created certainly does not exist. `task` is what is under way, `looking` that it is only a look. `noting`: it
+    will be told where in the log what is pending for a source that is being replaced ends.
     """
 
     def __init__(self, *, uncertain: bool = False) -> None:
@@ -32,6 +33,7 @@ class Care:
         self.absent = False
         self.task: asyncio.Task[None] | None = None
         self.looking = False
+        self.noting = False
         self._failures = 0
         self._refusals = 0
 

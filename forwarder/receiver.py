@@ -47,8 +47,7 @@ class Receiver:
         self._task: asyncio.Task[None] | None = None
         self._idle = False  # no batch is at hand
         self._stopping = False
-        self._between_batches = asyncio.Event()
-        self._between_batches.set()
+        self._passing: asyncio.Future[int] | None = None  # the batch on its way into the spool
 
     async def run(self) -> None:
         """Until `stop`, or until a stream that ends has ended."""
@@ -68,9 +67,18 @@ class Receiver:
         if self._idle and self._task:
             self._task.cancel()
 
+    def matched_to(self) -> asyncio.Future[int]:
+        """How far the log reaches with all that has been matched so far: known once no batch matched by an earlier
+        table is on its way into the spool. Cancelled where such a batch never came there. Never cancel it."""
+        if self._passing is not None:
+            return self._passing
+        known: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        known.set_result(self._spool.tail)
+        return known
+
     async def pass_batch(self) -> None:
         """Wait until no batch matched by an earlier table is on its way into the spool."""
-        await self._between_batches.wait()
+        await asyncio.wait([self.matched_to()])
 
     async def step(self) -> None:
         """One batch."""
@@ -78,12 +86,14 @@ class Receiver:
         await self._wait_until_able()
         batch = await self._intake.receive()
         self._idle = False
-        self._between_batches.clear()
+        passing = self._passing = asyncio.get_running_loop().create_future()
         try:
             records, tally = self._match(batch)
             first = await self._append(records, tally)
+            passing.set_result(self._spool.tail)
         finally:
-            self._between_batches.set()
+            self._passing = None
+            passing.cancel()  # unless it has a result
         if records:
             self._offer(first, records)
         try:

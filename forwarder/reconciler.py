@@ -8,6 +8,7 @@ What is decided stands in the record before it is done, and every action may be 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -33,11 +34,13 @@ from forwarder.rules.lifecycle import (
     activation_requested,
     completed,
     deletion_requested,
+    pending_noted,
     plan,
     without_source,
 )
 from forwarder.rules.lifecycle_status import Trouble, status
 from forwarder.rules.retry import backoff
+from forwarder.spool.base import END
 
 _log = structlog.get_logger(__name__)
 
@@ -45,8 +48,8 @@ _log = structlog.get_logger(__name__)
 class Lanes(Protocol):
     """What the reconciler needs of the spool; both raise SpoolError."""
 
-    async def bury(self, integration_id: str, reason: Reason, message: str) -> int:
-        """Turn everything pending of the integration into dead letters."""
+    async def bury(self, integration_id: str, reason: Reason, message: str, *, up_to: int = END) -> int:
+        """Turn what is pending of the integration, up to that place in the log, into dead letters."""
         ...
 
     async def forget(self, integration_id: str) -> None:
@@ -58,8 +61,9 @@ class Reconciler:
     """Keeps AWS, and what the lanes may do, in line with the integrations.
 
     `on_status` is called without awaiting, with all integrations, whenever anything about one has changed; before it
-    returns the lanes must have taken note. `without_lane` holds an integration's lane back, its calls finished, for as
-    long as its context lasts. Constructing reads the record.
+    returns the lanes must have taken note. `matched_to` says how far the log reaches with all that has been matched
+    when it is called, as soon as that is in the log. `without_lane` holds an integration's lane back, its calls
+    finished, for as long as its context lasts. Constructing reads the record.
 
     Raises:
         RecordError: the record cannot be read.
@@ -75,6 +79,7 @@ class Reconciler:
         random: Callable[[], float],
         destination_of: Callable[[Integration], Destination],
         on_status: Callable[[tuple[IntegrationStatus, ...]], None],
+        matched_to: Callable[[], asyncio.Future[int]],
         without_lane: Callable[[str], AbstractAsyncContextManager[None]],
         poll_seconds: float = 60.0,
         reactivate_on_identity_change: bool = False,
@@ -87,6 +92,7 @@ class Reconciler:
         self._random = random
         self._destination_of = destination_of
         self._on_status = on_status
+        self._matched_to = matched_to
         self._without_lane = without_lane
         self._poll_seconds = poll_seconds
         self._reactivate = reactivate_on_identity_change
@@ -221,7 +227,23 @@ class Reconciler:
         for integration_id, care in self._cares.items():
             care.face(self._plans[integration_id].action)
         self._publish()
+        self._note_what_is_replaced()
         self._wake.set()
+
+    def _note_what_is_replaced(self) -> None:
+        """Have noted where in the log that ends which was matched up to this moment, before a source was replaced."""
+        for integration_id, recorded in self._records.items():
+            care = self._cares[integration_id]
+            if recorded.replaces and recorded.pending_to is None and not care.noting:
+                care.noting = True
+                self._matched_to().add_done_callback(partial(self._note, integration_id, care))
+
+    def _note(self, integration_id: str, care: Care, matched_to: asyncio.Future[int]) -> None:
+        care.noting = False
+        if integration_id in self._records and not matched_to.cancelled():
+            recorded = pending_noted(self._records[integration_id], matched_to.result())
+            self._records = {**self._records, integration_id: recorded}
+            self._replan()
 
     def _care(self, integration_id: str) -> Care:
         return self._cares.get(integration_id) or Care()
@@ -305,9 +327,10 @@ class Reconciler:
                     await self._sources.create(destination)
                 case DeleteSource(destination):
                     await self._sources.delete(destination)
-                case Bury(reason, message):
+                case Bury(reason, message, up_to):
                     async with self._without_lane(integration_id):
-                        await self._spool.bury(integration_id, reason, message)
+                        last = END if up_to is None else up_to
+                        await self._spool.bury(integration_id, reason, message, up_to=last)
                 case Forget():
                     async with self._without_lane(integration_id):
                         # What was matched just before, or redriven since, must not be left without a lane.

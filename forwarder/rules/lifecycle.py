@@ -20,11 +20,14 @@ What an integration *is* stands in the lifecycle record (`Recorded.standing`); w
 
 A file that is gone moves nothing: the integration is reported as paused, and nothing is done in AWS for it.
 
+Events are taken from the moment an activation is decided. Those that had been taken before it for another source are
+buried; the reconciler notes where in the log they end.
+
 What is done follows from the record alone, one action at a time, so that a crash at any moment resumes where it was:
 
 | standing | the record says                               | action                                   |
 |----------|-----------------------------------------------|------------------------------------------|
-| ACTIVE   | what is pending was for another source        | Bury(SOURCE_REPLACED)                    |
+| ACTIVE   | what is pending was for another source        | Bury(SOURCE_REPLACED), up to the change  |
 | ACTIVE   | another source than the target                | DeleteSource(source)                     |
 | ACTIVE   | the target is not made sure of                | CreateSource(target), noted down before  |
 | DELETING | a source                                      | DeleteSource(source)                     |
@@ -69,12 +72,18 @@ class Recorded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     created_at: float | None = None
     ensure: bool = False  # the activation has not made sure yet that the source exists
     pending_for: Destination | None = None  # the source that what is pending was accepted for
+    pending_to: int | None = None  # where in the log that ends, noted when another source is activated
     activation_requested: bool = False
 
     @property
     def established(self) -> bool:
         """Whether the activation is complete: the activated source was seen to exist."""
         return self.standing is Standing.ACTIVE and self.source == self.target and not self.ensure
+
+    @property
+    def replaces(self) -> bool:
+        """Whether something may be pending for another source than the one that is activated."""
+        return self.standing is Standing.ACTIVE and self.pending_for not in (None, self.target)
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -97,10 +106,11 @@ class DeleteSource(msgspec.Struct, frozen=True):
 
 
 class Bury(msgspec.Struct, frozen=True):
-    """Turn all that is pending for the integration into dead letters, with this reason."""
+    """Turn what is pending for the integration, up to that place in the log (None: all), into dead letters."""
 
     reason: Reason
     message: str
+    up_to: int | None = None
 
 
 class Forget(msgspec.Struct, frozen=True):
@@ -188,9 +198,10 @@ def _what_changed(new: Destination, old: Destination | None) -> str:
 
 
 def _activate(recorded: Recorded, destination: Destination) -> Recorded:
-    return replace(
+    activated = replace(
         recorded, standing=Standing.ACTIVE, why="", target=destination, ensure=True, activation_requested=False
     )
+    return activated if activated.replaces else replace(activated, pending_to=None)
 
 
 def _claim(
@@ -234,8 +245,10 @@ def _next_action(recorded: Recorded, *, has_file: bool, conflict: str | None) ->
 def _next_of_activation(recorded: Recorded, target: Destination) -> Action | None:
     source, old = recorded.source, recorded.pending_for
     if old is not None and old != target:
+        if recorded.pending_to is None:
+            return None
         message = f"{old.event_source_name} in account {old.account_id}, {old.region}, was replaced"
-        return Bury(Reason.SOURCE_REPLACED, message)
+        return Bury(Reason.SOURCE_REPLACED, message, recorded.pending_to)
     if source is not None and source != target:
         return DeleteSource(source)
     return CreateSource(target) if recorded.ensure else None
@@ -252,11 +265,16 @@ def completed(recorded: Recorded, action: Action, now: float) -> Recorded | None
             return without_source(recorded)
         case Bury(Reason.INTEGRATION_DELETED) if recorded.standing is Standing.DELETING:
             return replace(recorded, standing=Standing.DELETED)
-        case Bury(Reason.SOURCE_REPLACED) if recorded.standing is not Standing.DELETING:
-            return replace(recorded, pending_for=None)
+        case Bury(Reason.SOURCE_REPLACED, up_to=up_to) if recorded.pending_to == up_to:
+            return replace(recorded, pending_for=None, pending_to=None)
         case Forget():
             return None
     return recorded
+
+
+def pending_noted(recorded: Recorded, matched_to: int) -> Recorded:
+    """The record once it is known where in the log what is pending for a source that is being replaced ends."""
+    return replace(recorded, pending_to=matched_to) if recorded.replaces and recorded.pending_to is None else recorded
 
 
 def without_source(recorded: Recorded) -> Recorded:

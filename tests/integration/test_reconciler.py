@@ -61,6 +61,7 @@ class Daemon:
             random=random.random,
             destination_of=destination_of,
             on_status=self._take,
+            matched_to=self._matched_to,
             without_lane=self._without_lane,
             poll_seconds=0.05,
         )
@@ -69,6 +70,11 @@ class Daemon:
     def _take(self, statuses: tuple[IntegrationStatus, ...]) -> None:
         self.statuses = {status.integration.id: status for status in statuses}
         self._changed.set()
+
+    def _matched_to(self) -> asyncio.Future[int]:
+        known = asyncio.get_running_loop().create_future()
+        known.set_result(self.spool.tail)
+        return known
 
     @asynccontextmanager
     async def _without_lane(self, integration_id: str) -> AsyncIterator[None]:

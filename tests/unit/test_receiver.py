@@ -153,10 +153,12 @@ async def test_nothing_is_acknowledged_before_the_commit(tmp_path: Path) -> None
         await asyncio.sleep(10)
         assert (w.intake.acknowledged, w.offered) == (0, [])
         passing = asyncio.create_task(w.receiver.pass_batch())
+        matched_to = w.receiver.matched_to()
         await asyncio.sleep(1)
-        assert not passing.done()
+        assert (passing.done(), matched_to.done()) == (False, False)
         release.set()
         await passing
+        assert await matched_to == await w.receiver.matched_to() == 1
         await asyncio.sleep(0.01)
         assert (w.intake.acknowledged, len(w.offered)) == (1, 1)
 
@@ -253,10 +255,11 @@ async def test_a_cancelled_append_is_not_acknowledged(tmp_path: Path) -> None:
         w.hold_append()
         w.intake.give(GOOD)
         await asyncio.sleep(0.01)
+        matched_to = w.receiver.matched_to()
         w.task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await w.task
-        assert w.intake.acknowledged == 0
+        assert (w.intake.acknowledged, matched_to.cancelled()) == (0, True)
         await w.receiver.pass_batch()  # nobody waits for a batch that is gone
 
 

@@ -22,6 +22,7 @@ from forwarder.partner_sources import NoSources, SourceError
 from forwarder.reconciler import Reconciler
 from forwarder.record import LifecycleRecord, RecordError
 from forwarder.rules.lifecycle import Recorded, Standing
+from forwarder.spool.base import END
 
 ACCOUNTS = ("111111111111", "222222222222")
 STRANGER = "999999999999"
@@ -158,23 +159,42 @@ class MemoryRecord(LifecycleRecord):
 
 
 class FakeSpool:
-    """Lanes whose pending events are named by the source that they were accepted for."""
+    """Lanes whose pending events are named by the source that they were accepted for, and by their place in the log.
+
+    `passing` is the batch that is on its way into the log.
+    """
 
     def __init__(self) -> None:
-        self.pending: dict[str, list[Destination]] = defaultdict(list)
+        self.tail = 0
+        self.passing: asyncio.Future[int] | None = None
+        self.pending: dict[str, dict[int, Destination]] = defaultdict(dict)
         self.buried: list[tuple[str, Reason, int]] = []
         self.forgotten: list[str] = []
         self.held: set[str] = set()
         self.broken = False
 
-    async def bury(self, integration_id: str, reason: Reason, message: str) -> int:
+    def take(self, integration_id: str, destination: Destination, count: int = 1) -> None:
+        for _ in range(count):
+            self.tail += 1
+            self.pending[integration_id][self.tail] = destination
+
+    def matched_to(self) -> asyncio.Future[int]:
+        if self.passing is not None:
+            return self.passing
+        known = asyncio.get_running_loop().create_future()
+        known.set_result(self.tail)
+        return known
+
+    async def bury(self, integration_id: str, reason: Reason, message: str, *, up_to: int = END) -> int:
         assert integration_id in self.held, "the lane is running"
         assert message
         if self.broken:
             raise SpoolError("disk I/O error")
-        count = len(self.pending.pop(integration_id, []))
-        self.buried.append((integration_id, reason, count))
-        return count
+        pending = self.pending[integration_id]
+        left = {place: destination for place, destination in pending.items() if place > up_to}
+        self.pending[integration_id] = left
+        self.buried.append((integration_id, reason, len(pending) - len(left)))
+        return len(pending) - len(left)
 
     async def forget(self, integration_id: str) -> None:
         assert integration_id in self.held
@@ -213,6 +233,7 @@ class World:
             random=lambda: 0.5,
             destination_of=destination_of,
             on_status=self.take,
+            matched_to=self.spool.matched_to,
             without_lane=self.spool.without_lane,
             **self.options,
         )
@@ -314,7 +335,7 @@ async def test_filters_are_live_on_return_and_do_not_touch_aws(world: World) -> 
 
 async def test_a_change_of_identity_deactivates_until_it_is_activated_by_name(world: World) -> None:
     await world.desire(CRM)
-    world.spool.pending["crm"] = [destination_of(CRM)] * 3
+    world.spool.take("crm", destination_of(CRM), 3)
     await world.desire(MOVED)
     assert world.state() is State.INACTIVE
     assert "AWS account ID changed from 111111111111 to 222222222222" in world.statuses["crm"].reason
@@ -328,6 +349,40 @@ async def test_a_change_of_identity_deactivates_until_it_is_activated_by_name(wo
     assert [account for account, _ in world.aws.sources.values()] == [ACCOUNTS[1]]
 
 
+async def test_what_is_taken_after_the_activation_is_not_buried(world: World) -> None:
+    await world.desire(CRM)
+    world.spool.take("crm", destination_of(CRM), 3)
+    await world.desire(MOVED)
+    world.spool.broken = True
+    await world.reconciler.request_activation("crm")
+    assert world.statuses["crm"].takes_events
+    world.spool.take("crm", destination_of(MOVED), 2)
+    await settle()
+    await world.stop()  # what was noted is on disk
+    world.spool.broken = False
+    world.start()
+    await world.desire(MOVED)
+    assert world.state() is State.ACTIVE
+    assert world.spool.buried == [("crm", Reason.SOURCE_REPLACED, 3)]
+    assert set(world.spool.pending["crm"].values()) == {destination_of(MOVED)}
+
+
+async def test_a_batch_that_was_matched_before_the_activation_and_is_stored_after_it_is_buried(world: World) -> None:
+    await world.desire(CRM)
+    await world.desire(MOVED)
+    passing = world.spool.passing = asyncio.get_running_loop().create_future()
+    await world.reconciler.request_activation("crm")
+    await settle()
+    assert (world.state(), world.spool.buried) == (State.ACTIVATING, [])
+    world.spool.take("crm", destination_of(CRM), 2)
+    world.spool.passing = None
+    passing.set_result(world.spool.tail)
+    world.spool.take("crm", destination_of(MOVED), 1)
+    await settle()
+    assert world.state() is State.ACTIVE
+    assert world.spool.buried == [("crm", Reason.SOURCE_REPLACED, 2)]
+
+
 async def test_disabled_and_enabled_activates_it_too(world: World) -> None:
     await world.desire(CRM)
     await world.desire(MOVED)
@@ -339,7 +394,7 @@ async def test_disabled_and_enabled_activates_it_too(world: World) -> None:
 
 async def test_pausing_touches_neither_the_source_nor_what_is_pending(world: World) -> None:
     await world.desire(CRM)
-    world.spool.pending["crm"] = [destination_of(CRM)]
+    world.spool.take("crm", destination_of(CRM))
     await world.desire(replace(CRM, intended_state=DISABLED))
     assert (world.state(), world.statuses["crm"].takes_events) == (State.INACTIVE, False)
     await world.desire(CRM)
@@ -360,7 +415,7 @@ async def test_a_vanished_file_pauses_and_its_return_resumes(world: World) -> No
 
 async def test_deletion_deletes_the_source_then_buries_then_forgets(world: World) -> None:
     await world.desire(CRM)
-    world.spool.pending["crm"] = [destination_of(CRM)]
+    world.spool.take("crm", destination_of(CRM))
     await world.reconciler.request_deletion("crm")
     assert world.record.disk["crm"].standing is Standing.DELETING
     await settle()
@@ -563,6 +618,7 @@ class Life(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.files: dict[str, Integration] = {}
         self.asked_to_delete: set[str] = set()
+        self.established: set[tuple[str, Destination]] = set()
         self.world = World()
         self.world.aws.before = self._called
         self.stranger = ("us-east-1", destination_of(integration(suffix="zzz")).event_source_name)
@@ -681,8 +737,8 @@ class Life(RuleBasedStateMachine):
     @rule(key=IDS)
     def event(self, key: str) -> None:
         status = self.world.statuses.get(key)
-        if status and status.sends:
-            self.world.spool.pending[key].append(status.destination)
+        if status and status.takes_events:
+            self.world.spool.take(key, status.destination)
 
     @invariant()
     def one_integration_a_source(self) -> None:
@@ -710,7 +766,10 @@ class Life(RuleBasedStateMachine):
             if status.sends:
                 where = status.destination
                 assert self.world.aws.sources[where.region, where.event_source_name][0] == where.account_id
-                assert set(self.world.spool.pending[key]) <= {where}
+                meant = set(self.world.spool.pending[key].values())
+                # What is taken for a source that never came to be goes where the integration is sent instead.
+                assert not {(key, other) for other in meant - {where}} & self.established
+                self.established.add((key, where))
 
     @invariant()
     def only_what_has_an_enabled_file_takes_events(self) -> None:

@@ -17,6 +17,7 @@ from forwarder.rules.lifecycle import (
     activation_requested,
     completed,
     deletion_requested,
+    pending_noted,
     plan,
     stand,
     without_source,
@@ -131,10 +132,18 @@ def test_the_reason_of_a_deactivation_names_what_changed() -> None:
     assert again.why == stands.why
 
 
+END = 7
+
+
+def noted(made: Plan | None, desired: Wanted | None) -> Plan | None:
+    """The plan once it is known where in the log what is pending ends."""
+    return made and one(desired, pending_noted(made.recorded, END))
+
+
 def run_to_rest(desired: Wanted | None, recorded: Recorded | None, *, reactivate: bool = False) -> list[Action]:
     """All actions that follow, each of which succeeds."""
     done: list[Action] = []
-    while (made := one(desired, recorded, reactivate=reactivate)) and made.action is not None:
+    while (made := noted(one(desired, recorded, reactivate=reactivate), desired)) and made.action is not None:
         done.append(made.action)
         recorded = completed(made.recorded, made.action, now=5.0)
         assert len(done) < 10
@@ -142,7 +151,7 @@ def run_to_rest(desired: Wanted | None, recorded: Recorded | None, *, reactivate
 
 
 BURY_REPLACED = Bury(
-    Reason.SOURCE_REPLACED, f"{place().event_source_name} in account {ACCOUNT}, us-east-1, was replaced"
+    Reason.SOURCE_REPLACED, f"{place().event_source_name} in account {ACCOUNT}, us-east-1, was replaced", END
 )
 BURY_DELETED = Bury(Reason.INTEGRATION_DELETED, "the integration was deleted")
 REPLACEMENT = [BURY_REPLACED, DeleteSource(place()), CreateSource(NEW)]
@@ -208,8 +217,36 @@ def test_a_replacement_that_is_changed_back_before_it_began_keeps_what_is_pendin
 def test_a_replacement_that_is_changed_back_halfway_buries_nothing_that_came_in_since() -> None:
     asked = one(wanted(NEW), activation_requested(deactivated()))
     assert asked is not None
-    halfway = completed(asked.recorded, BURY_REPLACED, 1.0)
+    halfway = completed(pending_noted(asked.recorded, END), BURY_REPLACED, 1.0)
+    assert halfway is not None
+    assert halfway.pending_for is None
     assert run_to_rest(wanted(), halfway) == [CreateSource(place())]
+
+
+def test_nothing_is_buried_before_it_is_known_where_it_ends() -> None:
+    asked = one(wanted(NEW), activation_requested(deactivated()))
+    assert asked is not None
+    assert (asked.action, asked.recorded.pending_to) == (None, None)
+    assert pending_noted(asked.recorded, END).pending_to == END
+    assert pending_noted(active(), END) == active()
+
+
+def test_what_is_retargeted_meanwhile_is_buried_up_to_the_first_change() -> None:
+    asked = one(wanted(NEW), activation_requested(deactivated()))
+    assert asked is not None
+    elsewhere = one(wanted(place("third")), pending_noted(asked.recorded, END))
+    assert elsewhere is not None
+    assert pending_noted(elsewhere.recorded, END + 5).pending_to == END
+    assert elsewhere.action == BURY_REPLACED
+
+
+def test_a_burial_that_ends_after_a_change_back_leaves_what_has_come_since_to_the_next_change() -> None:
+    asked = one(wanted(NEW), activation_requested(deactivated()))
+    assert asked is not None
+    back = one(wanted(), pending_noted(asked.recorded, END))
+    assert back is not None
+    assert back.recorded.pending_to is None
+    assert completed(back.recorded, BURY_REPLACED, 1.0) == back.recorded
 
 
 def test_an_action_that_ends_after_the_admin_has_moved_on_books_only_what_is_still_true() -> None:
