@@ -2,11 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from io import StringIO
 from pathlib import Path
 
 import msgspec
-from dotenv import dotenv_values
 
 from forwarder.commands.integrations.model import OPTIONS, Edit, Listing, View
 from forwarder.commands.output import log_to_stderr
@@ -68,14 +66,14 @@ class IntegrationFiles:
 
     def change(self, integration_id: str, edit: Edit) -> str:
         """See Integrations."""
-        contents, text = self._read(integration_id)
-        self._write(contents, integration_id, text, edit.values(_filters(_given(text))))
+        contents, text, values = self._read(integration_id)
+        self._write(contents, integration_id, text, edit.values(_filters(values)))
         return f"{self._path(integration_id)} was written"
 
     def activate(self, integration_id: str) -> str:
         """See Integrations."""
-        contents, text = self._read(integration_id)
-        path, was = self._path(integration_id), _given(text).get(Key.INTENDED_STATE)
+        contents, text, values = self._read(integration_id)
+        path, was = self._path(integration_id), values.get(Key.INTENDED_STATE)
         self._write(contents, integration_id, text, {Key.INTENDED_STATE: IntendedState.ENABLED})
         try:
             known = self._request(integration_id, activation_requested)
@@ -92,7 +90,7 @@ class IntegrationFiles:
 
     def deactivate(self, integration_id: str) -> str:
         """See Integrations."""
-        contents, text = self._read(integration_id)
+        contents, text, _ = self._read(integration_id)
         self._write(contents, integration_id, text, {Key.INTENDED_STATE: IntendedState.DISABLED})
         return f"{self._path(integration_id)} says DISABLED; events pause, the event source in AWS stays"
 
@@ -149,8 +147,8 @@ class IntegrationFiles:
             raise ConfigurationError([contents])
         return dict(contents)
 
-    def _read(self, integration_id: str) -> tuple[dict[str, bytes | Problem], str]:
-        """All files, and the text of this one."""
+    def _read(self, integration_id: str) -> tuple[dict[str, bytes | Problem], str, dict[str, str]]:
+        """All files, the text of this one, and what it says, right or wrong."""
         contents = self._contents()
         content = contents.get(self._path(integration_id).name)
         if content is None:
@@ -158,11 +156,11 @@ class IntegrationFiles:
             raise ForwarderError(f"there is no integration {integration_id}; there are: {known}")
         if isinstance(content, Problem):
             raise ConfigurationError([content])
-        try:
-            return contents, content.decode()
-        except UnicodeDecodeError:
-            problem = Problem("the file is not UTF-8 text", str(self._path(integration_id)))
-            raise ConfigurationError([problem]) from None
+        name = self._path(integration_id).name
+        file = interpret({name: content}, self._directory, self._rules).files[integration_id]
+        if not file.values:
+            raise ConfigurationError(list(file.problems))
+        return contents, content.decode(), file.values
 
     def _write(
         self,
@@ -202,17 +200,9 @@ class IntegrationFiles:
         return Destination(integration.account_id, integration.region, name)
 
 
-def _given(text: str) -> dict[str, str]:
-    """What the file says, right or wrong."""
-    return {
-        key: value or ""
-        for key, value in dotenv_values(stream=StringIO(text.removeprefix("\ufeff")), interpolate=False).items()
-    }
-
-
-def _filters(given: Mapping[str, str]) -> tuple[str, ...]:
+def _filters(values: Mapping[str, str]) -> tuple[str, ...]:
     try:
-        return env_file.parse_filter_list(given.get(Key.EVENT_FILTER, ""))
+        return env_file.parse_filter_list(values.get(Key.EVENT_FILTER, ""))
     except ValueError:
         return ()  # what is wrong with it is said when the whole is validated
 

@@ -1,5 +1,6 @@
 """`forwarder integrations` where no daemon runs: the files, and what its next start has to know."""
 
+import contextlib
 import json
 import os
 import pty
@@ -142,17 +143,26 @@ def test_a_person_is_asked(
     ) as process:
         os.close(theirs)
         seen = _read_until(ours, "[y/N]: ")
-        if isinstance(answer, str):
-            os.write(ours, answer.encode())
-        else:
-            process.send_signal(answer)
         try:
+            if isinstance(answer, str):
+                os.write(ours, answer.encode())
+            else:
+                _interrupt(process)
             assert process.wait(20) == code
         finally:
             process.kill()
     os.close(ours)
     assert "Delete crm with its event source in AWS" in seen
     assert path.exists() == (code != 0)
+
+
+def _interrupt(process: "subprocess.Popen[bytes]") -> None:
+    """Press Ctrl-C, again if need be: one between the prompt and the reading of the answer is noticed only after it."""
+    for _ in range(5):
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(4)
+            return
 
 
 def _read_until(descriptor: int, text: str) -> str:

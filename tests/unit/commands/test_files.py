@@ -9,7 +9,7 @@ import pytest
 from forwarder.commands.integrations import files
 from forwarder.commands.integrations.files import IntegrationFiles
 from forwarder.commands.integrations.model import Edit
-from forwarder.errors import ForwarderError
+from forwarder.errors import ConfigurationError, ForwarderError
 from forwarder.integrations import env_file
 from forwarder.rules.validation import Rules
 from forwarder.settings import Settings
@@ -64,11 +64,20 @@ def test_what_cannot_be_written_is_said_in_a_sentence(
 
 
 def test_byte_order_mark_and_windows_lines_stay(integrations: IntegrationFiles, path: Path) -> None:
-    path.write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
-    integrations.change("crm", Edit(name="Mine", add_filters=("v2.a",)))
+    text = "EVENT_FILTER=v2.a\n" + TEXT
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    integrations.change("crm", Edit(name="Mine", notes="x", add_filters=("v2.b",)))
     content = path.read_bytes()
-    assert content.startswith(b"\xef\xbb\xbfNAME=Mine\r\n")
-    assert content.endswith(b"EVENT_FILTER=v2.a\r\n")
+    assert content.startswith(b'\xef\xbb\xbfEVENT_FILTER="v2.a, v2.b"\r\nNAME=Mine\r\n')
+    assert content.endswith(b"INTENDED_STATE=ENABLED\r\nNOTES=x\r\n")
+
+
+@pytest.mark.parametrize("content", [b"NAME=\xff\n", b"", b"NAME=" + b"x" * 300_000])
+def test_a_file_that_is_none_is_left_alone(integrations: IntegrationFiles, path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError):
+        integrations.change("crm", Edit(name="Mine"))
+    assert path.read_bytes() == content
 
 
 def test_a_directory_that_is_not_there_is_named(integrations: IntegrationFiles, path: Path) -> None:
