@@ -1,27 +1,17 @@
 """The daemon: builds the parts, runs them in one TaskGroup, stops them in order."""
 
 import asyncio
-import contextlib
-import os
-import random
-import signal
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import Executor
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import msgspec
 import structlog
 
 from forwarder.api.administration import Administration, Live
 from forwarder.api.integration_files import Files
 from forwarder.api.routes import Api
-from forwarder.aws import AwsSession
-from forwarder.clock import Clock, SystemClock
 from forwarder.console import routes as console
 from forwarder.dispatcher import Dispatcher
-from forwarder.intake.base import Intake
 from forwarder.integrations.configuration import Configuration
 from forwarder.integrations.regions import eventbridge_regions
 from forwarder.lane import LaneContext
@@ -33,8 +23,6 @@ from forwarder.ops.masking import Masker
 from forwarder.ops.metrics import Metrics
 from forwarder.ops.snapshot import Snapshot
 from forwarder.ops.spool_watch import SpoolWatch
-from forwarder.partner_sources import NoSources, PartnerSources, Sources
-from forwarder.plugins import load_intake, load_sink
 from forwarder.receiver import Receiver
 from forwarder.reconciler import Reconciler
 from forwarder.record import LifecycleRecord, record_path
@@ -43,63 +31,15 @@ from forwarder.reloader import Reloader
 from forwarder.rules.batching import CallLimits
 from forwarder.rules.routing_table import RoutingTable
 from forwarder.rules.validation import Rules, event_source_name
-from forwarder.settings import EnvSettings, Settings
-from forwarder.sinks.base import Sink, SinkContext
 from forwarder.spool.base import Books, Record, SpoolUsage
 from forwarder.spool.sqlite import SqliteSpool
+from forwarder.surroundings import Configured, Surroundings, surroundings
 from forwarder.topics import Catalogue
 
 log = structlog.get_logger()
 
 
 CLOSE_SECONDS = 2.0  # of the time to stop, at most half of it: for closing what is still open
-
-
-class Configured(msgspec.Struct, frozen=True):
-    """All settings of one daemon: its own, and those of the plug-ins it was told to use."""
-
-    own: Settings
-    intake: EnvSettings
-    sink: EnvSettings
-
-    def secrets(self) -> frozenset[str]:
-        """Every secret value, for masking."""
-        return self.own.secrets() | self.intake.secrets() | self.sink.secrets()
-
-
-class Surroundings(msgspec.Struct, frozen=True):
-    """All that a daemon depends on and does not own: what it talks to, time and chance. A simulation brings its own.
-
-    `executor` does the spool's work (None: a thread), `file_events` says whether the files are watched besides being
-    looked at, `close` gives back what the parts share.
-    """
-
-    intake: Intake
-    sink: Sink
-    sources: Sources
-    close: Callable[[], Awaitable[None]]
-    clock: Clock = SystemClock()
-    random: Callable[[], float] = random.random
-    executor: Executor | None = None
-    file_events: bool = True
-
-
-def surroundings(configured: Configured) -> Surroundings:
-    """The real ones: the plug-ins that the settings name, and AWS.
-
-    Raises:
-        ConfigurationError: a plug-in cannot use its settings.
-    """
-    settings = configured.own
-    aws = AwsSession()
-    sink, intake = load_sink(settings.sink), load_intake(settings.intake)
-    context = SinkContext(aws, settings.max_concurrency, settings.batch_max_bytes)
-    return Surroundings(
-        intake=intake.create(configured.intake),
-        sink=sink.create(configured.sink, context),
-        sources=PartnerSources(aws) if settings.sink == "eventbridge" else NoSources(),
-        close=aws.close,
-    )
 
 
 class Daemon:
@@ -392,38 +332,3 @@ def _secret(value: Any) -> str | None:
 
 async def _wait_for(event: asyncio.Event) -> None:
     await event.wait()
-
-
-@asynccontextmanager
-async def stopped_by_signals(daemon: Daemon) -> AsyncIterator[None]:
-    """SIGTERM and SIGINT drain the daemon; a second one ends it at once. What is not sent is in the spool."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    asked = False
-
-    def ask() -> None:
-        nonlocal asked
-        if asked and task:
-            task.cancel()
-        asked = True
-        daemon.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-async def serve(configured: Configured) -> None:
-    """Run one daemon until a signal ends it."""
-    daemon = Daemon(configured)
-    with contextlib.suppress(asyncio.CancelledError):
-        async with stopped_by_signals(daemon):
-            await daemon.run()
-    if daemon.hangs:
-        # The interpreter would wait for the thread that hangs. All that was acknowledged is on disk.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)

@@ -1,21 +1,26 @@
 """`forwarder run`."""
 
 import asyncio
+import contextlib
 import gc
+import os
+import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import structlog
 import typer
 
-from forwarder.app import Configured, serve
+from forwarder.app import Daemon
 from forwarder.commands.configuration import env_file_to_use, load_settings
 from forwarder.errors import ForwarderError
 from forwarder.ops import logs
 from forwarder.ops.masking import Masker
 from forwarder.settings import export_aws
+from forwarder.surroundings import Configured
 
 log = structlog.get_logger()
 
@@ -34,9 +39,44 @@ def run_daemon(env_file: Path | None) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     try:
-        _run(serve(configured))
+        _run(_serve(configured))
     except BaseExceptionGroup as group:
         raise _told(group) from None
+
+
+@asynccontextmanager
+async def _stopped_by_signals(daemon: Daemon) -> AsyncIterator[None]:
+    """SIGTERM and SIGINT drain the daemon; a second one ends it at once. What is not sent is in the spool."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    asked = False
+
+    def ask() -> None:
+        nonlocal asked
+        if asked and task:
+            task.cancel()
+        asked = True
+        daemon.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _serve(configured: Configured) -> None:
+    """Run one daemon until a signal ends it."""
+    daemon = Daemon(configured)
+    with contextlib.suppress(asyncio.CancelledError):
+        async with _stopped_by_signals(daemon):
+            await daemon.run()
+    if daemon.hangs:
+        # The interpreter would wait for the thread that hangs. All that was acknowledged is on disk.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from forwarder.app import Configured, Daemon, Surroundings
+from forwarder.app import Daemon
 from forwarder.intake.base import Intake
 from forwarder.intake.file import FileIntake, FileSettings
 from forwarder.intake.websocket import WebsocketIntake
@@ -20,6 +20,7 @@ from forwarder.intake.websocket_settings import WebsocketSettings
 from forwarder.partner_sources import NoSources
 from forwarder.settings import EnvSettings, Settings
 from forwarder.sinks.stdout import StdoutSink
+from forwarder.surroundings import Configured, Surroundings
 
 INTEGRATION = """\
 NAME=a

@@ -10,11 +10,12 @@ import aiohttp
 import msgspec
 import pytest
 
-from forwarder.app import Configured, Daemon, Surroundings
+from forwarder.app import Daemon
 from forwarder.intake.base import IntakeBatch, IntakeHealth, Message
 from forwarder.model import Delivery, Destination, EntryResult, Reason, Verdict
 from forwarder.ops.snapshot import SourceView
 from forwarder.settings import EnvSettings, Settings
+from forwarder.surroundings import Configured, Surroundings
 
 ADMIN, VIEWER = "the-admin", "the-viewer"
 CRM = """\
