@@ -1,6 +1,7 @@
 """What the demonstration shows: where to look, what is delivered now, and at the end whether it adds up."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -20,12 +21,12 @@ SHOWN_EVENTS = 8
 class Screen:
     """A live table on a terminal, a line every two seconds elsewhere."""
 
-    def __init__(self, daemon: Daemon, emulator: Emulator, directory: Path, broker: str, mqtt_port: int) -> None:
+    def __init__(self, daemon: Daemon, emulator: Emulator, directory: Path, broker: str, token: str) -> None:
         self._daemon = daemon
         self._emulator = emulator
         self._directory = directory
         self._broker = broker
-        self._mqtt_port = mqtt_port
+        self._token = token
         self._console = Console(highlight=False)
         self._seen = 0
         self._recent: list[Event] = []
@@ -34,9 +35,11 @@ class Screen:
         """Say what runs and where to look."""
         here = f"http://127.0.0.1:{self._daemon.http.port}"
         rows = [
-            ("notifications in", f"mqtt://127.0.0.1:{self._mqtt_port} ({self._broker}), topics v2/…"),
+            ("console", f"{here}/"),
+            ("token", f"{self._token} — sign in with it to change the integrations"),
+            ("notifications in", f"{self._broker}, topics v2/…"),
             ("integrations", f"{self._directory / 'integrations'} — edit a filter and see it take effect"),
-            ("state", f"{here}/api/status"),
+            ("state", f"curl -H 'Authorization: Bearer {self._token}' {here}/api/status"),
             ("metrics", f"{here}/metrics"),
             ("delivered events", f"{self._emulator.url}/_emulator/events"),
             ("log", str(self._directory / "forwarder.log")),
@@ -58,9 +61,10 @@ class Screen:
                 await asyncio.sleep(REFRESH_SECONDS)
                 live.update(self._picture(), refresh=True)
 
-    def conclude(self, published: int) -> int:
-        """Hold what was published, received, matched and delivered against each other. Returns the exit code."""
-        faults = list(self._faults())
+    def conclude(self, published: int, missing: Mapping[str, int]) -> int:
+        """Hold what was published, received, matched and delivered against each other; `missing` are the notifications
+        that have not arrived, by event source. Returns the exit code."""
+        faults = [*self._faults(), *(f"{name}: {count} notifications are missing." for name, count in missing.items())]
         delivered = sum(lane.delivered for lane in self._daemon.books.lanes.values())
         self._console.print(f"{published} notifications published, those that a filter wants received: {self._line()}")
         for fault in faults:
@@ -94,7 +98,9 @@ class Screen:
         return f"{received}; {lanes}" if lanes else received
 
     def _picture(self) -> Group:
-        table = Table("integration", "state", "account", "region", "matched", "delivered", "pending", expand=True)
+        table = Table("integration", "state", "account", "region", expand=True)
+        for heading in ("matched", "delivered", "pending"):
+            table.add_column(heading, justify="right")
         for status in self._daemon.statuses:
             integration, lane = status.integration, self._daemon.books.lanes.get(status.integration.id)
             counts = (lane.matched, lane.delivered, lane.pending) if lane else (0, 0, 0)
@@ -106,7 +112,8 @@ class Screen:
         for event in self._emulator.state.events(since=self._seen):
             self._seen = event.sequence
             self._recent = [*self._recent[-SHOWN_EVENTS + 1 :], event]
-        table = Table("delivered to", "detail-type", "bytes", expand=True)
+        table = Table("delivered to", "detail-type", expand=True)
+        table.add_column("bytes", justify="right")
         for event in self._recent:
             source = event.source.rsplit("/", 1)[-1]
             table.add_row(f"{source} ({event.account}, {event.region})", event.detail_type, str(len(event.detail)))

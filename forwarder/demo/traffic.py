@@ -16,7 +16,8 @@ ROUTING = ("IDLE", "INTERACTING", "NOT_RESPONDING", "OFF_QUEUE")
 
 
 def notifications(seed: int) -> Iterator[tuple[str, bytes]]:
-    """Pairs of topic and notification, for ever. The same seed gives the same people and queues."""
+    """Pairs of topic and notification, for ever; their `eventBody.sequence` counts from 0. The same seed gives the same
+    people and queues."""
     dice = random.Random(seed)  # noqa: S311  (a demonstration, not a secret)
     users = [str(uuid.UUID(int=dice.getrandbits(128), version=4)) for _ in range(USERS)]
     queues = [str(uuid.UUID(int=dice.getrandbits(128), version=4)) for _ in range(QUEUES)]

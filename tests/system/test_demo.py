@@ -30,6 +30,29 @@ async def test_it_stops_by_itself_with_everything_delivered(
     said = " ".join(demo.output.read_text().split())
     assert f"({broker})" in said
     assert "nothing lost, the books balance" in said
+    assert said.startswith("console http://127.0.0.1:")
+
+
+LOSING = """
+from forwarder import cli
+from forwarder.intake.mqtt import MqttIntake
+arrive = MqttIntake._arrive
+def arrive_or_not(self, topic, payload, packet_id):
+    if payload.count(b"1") % 4:
+        arrive(self, topic, payload, packet_id)
+    else:
+        self._connection.acknowledge([packet_id])
+MqttIntake._arrive = arrive_or_not
+cli.main()
+"""
+
+
+async def test_it_finds_a_loss_that_the_books_cannot_show(demo: Program) -> None:
+    await demo.spawn(sys.executable, "-c", LOSING, "demo", "--seconds", "3")
+    assert await demo.ended(60) == 1
+    said = " ".join(demo.output.read_text().split())
+    assert "/crm-prod:" in said.split("notifications published", 1)[1]
+    assert "are missing" in said
 
 
 async def test_ctrl_c_stops_it(demo: Program) -> None:
@@ -37,3 +60,4 @@ async def test_ctrl_c_stops_it(demo: Program) -> None:
     await until(lambda: "delivered" in demo.output.read_text().split("Ctrl-C", 1)[-1], "events are delivered")
     assert await demo.stop(SIGINT) == 0, demo.output.read_text()
     assert "Traceback" not in demo.output.read_text()
+    assert "nothing lost, the books balance" in " ".join(demo.output.read_text().split())
