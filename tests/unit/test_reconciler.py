@@ -632,6 +632,9 @@ class Life(RuleBasedStateMachine):
         self.world.start()
         await self.world.desire(*self.files.values())
 
+    async def _desired(self) -> None:
+        self.world.reconciler.desire(dict(self.files))
+
     def _called(self, operation: str, destination: Destination) -> None:
         """Every call that changes AWS is backed by what is on disk."""
         owners = [(key, kept) for key, kept in self.world.record.disk.items() if kept.source == destination]
@@ -654,7 +657,7 @@ class Life(RuleBasedStateMachine):
             return  # validation refuses it
         was = self.world.statuses.get(key)
         self.files[key] = edited
-        self.world.reconciler.desire(dict(self.files))
+        self.run(self._desired())
         now = self.world.statuses[key]
         if was and was.state is State.ACTIVE and state is ENABLED and destination_of(edited) != was.destination:
             assert (now.state, now.takes_events, now.sends) == (State.INACTIVE, False, False)
@@ -723,9 +726,8 @@ class Life(RuleBasedStateMachine):
 
     @rule(key=IDS, rounds=st.integers(0, 12))
     def crash_in_the_middle(self, key: str, rounds: int) -> None:
-        self.world.reconciler.desire(dict(self.files))
-
         async def some_rounds() -> None:
+            await self._desired()
             with suppress(ForwarderError):
                 await self.world.reconciler.request_activation(key)
             for _ in range(rounds):
