@@ -6,7 +6,7 @@ What is decided stands in the record before it is done, and every action may be 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Protocol
@@ -38,7 +38,7 @@ from forwarder.rules.lifecycle import (
     plan,
     without_source,
 )
-from forwarder.rules.lifecycle_status import Trouble, status
+from forwarder.rules.lifecycle_status import Trouble, status, without_place
 from forwarder.rules.retry import backoff
 from forwarder.spool.base import END
 
@@ -46,7 +46,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Lanes(Protocol):
-    """What the reconciler needs of the spool; both raise SpoolError."""
+    """What the reconciler needs of the spool; what is awaited raises SpoolError."""
+
+    def placeless(self, integration_ids: Iterable[str]) -> Sequence[str]:
+        """Those of these integrations that would find no lane, were each to get one in turn."""
+        ...
 
     async def bury(self, integration_id: str, reason: Reason, message: str, *, up_to: int = END) -> int:
         """Turn what is pending of the integration, up to that place in the log, into dead letters."""
@@ -249,7 +253,7 @@ class Reconciler:
         return self._cares.get(integration_id) or Care()
 
     def _publish(self) -> None:
-        statuses = tuple(self._status(integration_id, planned) for integration_id, planned in self._plans.items())
+        statuses = self._statuses()
         if statuses == self._published:
             return
         before = {known.integration.id: known for known in self._published}
@@ -258,6 +262,11 @@ class Reconciler:
             observed = self._cares[now.integration.id].observed
             _log_change(before.get(now.integration.id), now, warn=observed.source_state == "PENDING")
         self._on_status(statuses)
+
+    def _statuses(self) -> tuple[IntegrationStatus, ...]:
+        statuses = [self._status(integration_id, planned) for integration_id, planned in self._plans.items()]
+        placeless = self._spool.placeless([each.integration.id for each in statuses if each.takes_events])
+        return tuple(without_place(each) if each.integration.id in placeless else each for each in statuses)
 
     def _status(self, integration_id: str, planned: Plan) -> IntegrationStatus:
         observed = self._cares[integration_id].observed

@@ -50,6 +50,16 @@ def status(
     )
 
 
+def without_place(status: IntegrationStatus) -> IntegrationStatus:
+    """The status of an integration that the spool has no place for: nothing may be matched for it."""
+    reason = (
+        "the spool has no place left: too many integrations, most of them without a file, still have events in it. Put "
+        "their files back so that the events are delivered, or delete those integrations with "
+        "`forwarder integrations delete ID`"
+    )
+    return msgspec.structs.replace(status, state=State.ERROR, reason=reason, takes_events=False, sends=False)
+
+
 def _at_rest(recorded: Recorded, observed: Observed, *, has_file: bool) -> tuple[State, str]:
     integration_id = recorded.integration.id
     match recorded.standing:

@@ -6,7 +6,7 @@ Entries that failed alone are *parked* with their own retry time; entries that c
 never be delivered are *dead letters*.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -215,6 +215,11 @@ class Spool(Protocol):
 
     async def enlist(self, integration_id: str) -> LanePosition:
         """The lane's position; a lane that is new to the spool starts at the tail."""
+        ...
+
+    def placeless(self, integration_ids: Iterable[str]) -> Sequence[str]:
+        """Those of these integrations that have no lane here and would find none free, were each to get one in turn. An
+        append for such a one fails. Never raises."""
         ...
 
     async def lanes(self) -> Sequence[str]:

@@ -38,7 +38,7 @@ from forwarder.spool.base import (
 )
 from forwarder.spool.database import StateLock, mend, mended_at_start, open_database
 from forwarder.spool.mending import is_damage
-from forwarder.spool.store import CounterKey, Store, add_to_books
+from forwarder.spool.store import MAX_LANES, CounterKey, Store, add_to_books
 
 log = structlog.get_logger()
 
@@ -264,6 +264,11 @@ class SqliteSpool:
         """See Spool."""
         position: LanePosition = await self._submit(lambda store: store.enlist(integration_id), durable=True)
         return position
+
+    def placeless(self, integration_ids: Iterable[str]) -> Sequence[str]:
+        """See Spool."""
+        there = self._store.bits
+        return [each for each in integration_ids if each not in there][MAX_LANES - len(there) :]
 
     async def lanes(self) -> Sequence[str]:
         """See Spool."""

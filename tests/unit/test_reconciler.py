@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,11 @@ class FakeSpool:
         self.forgotten: list[str] = []
         self.held: set[str] = set()
         self.broken = False
+        self.no_place_for: set[str] = set()
         self.misused = False  # a lane was running, or had something pending: to be asserted by the test
+
+    def placeless(self, integration_ids: Iterable[str]) -> list[str]:
+        return [each for each in integration_ids if each in self.no_place_for]
 
     def take(self, integration_id: str, destination: Destination, count: int = 1) -> None:
         for _ in range(count):
@@ -449,6 +453,18 @@ async def test_trouble_is_shown_and_tried_again(world: World, error: SourceError
     assert world.statuses["crm"].takes_events
     await world.clock.advance(2)
     assert world.state() is State.ACTIVE
+
+
+async def test_one_that_the_spool_has_no_place_for_is_refused_alone_until_there_is_one(world: World) -> None:
+    world.spool.no_place_for = {"crm"}
+    await world.desire(CRM, integration("erp", "erp"))
+    refused = world.statuses["crm"]
+    assert (refused.state, refused.takes_events, refused.sends) == (State.ERROR, False, False)
+    assert "no place left" in refused.reason
+    assert (world.state("erp"), world.statuses["erp"].takes_events) == (State.ACTIVE, True)
+    world.spool.no_place_for = set()
+    await world.clock.advance(61)
+    assert (world.state("crm"), world.statuses["crm"].takes_events) == (State.ACTIVE, True)
 
 
 async def test_one_that_hangs_delays_no_other(world: World) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from forwarder.errors import SpoolError
 from forwarder.model import Delivery, Notification, Reason, Route
 from forwarder.spool.base import (
     END,
@@ -178,6 +179,24 @@ class SpoolConformance:
         assert spool.books.lanes["a"].dead_lettered == {Reason.SOURCE_REPLACED: 6}
         assert len(await read_all(spool, "b")) == 12
         assert await spool.bury("a", Reason.SOURCE_REPLACED, "moved", up_to=8) == 0
+
+    async def test_it_tells_for_whom_there_is_no_lane_before_an_append_fails(
+        self, spool: Spool, reopen: Reopen
+    ) -> None:
+        assert spool.placeless(["new", "newer"]) == []
+        places = 0
+        while not spool.placeless(["new"]):
+            places += 1
+            await append(spool, [f"for {places}"], f"lane{places}")
+        spool = await reopen(spool)
+        assert spool.placeless(["lane1", "new", "newer"]) == ["new", "newer"]
+        with pytest.raises(SpoolError):
+            await append(spool, ["lost"], "new")
+        await spool.bury("lane1", Reason.INTEGRATION_DELETED, "gone")
+        await spool.forget("lane1")
+        assert spool.placeless(["lane2", "new", "newer"]) == ["newer"]
+        await append(spool, ["kept"], "new")
+        assert spool.placeless(["lane2", "new", "newer"]) == ["newer"]
 
     async def test_a_forgotten_lane_comes_back_at_the_tail_with_its_counters(self, spool: Spool) -> None:
         await append(spool, ["x"], "a", "b")
