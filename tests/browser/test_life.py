@@ -122,6 +122,7 @@ async def test_it_is_deleted_by_typing_its_name(stage: Stage) -> None:
     await expect(delete).to_be_disabled()
     await page.get_by_label("Type Sales CRM to confirm").fill("Sales CRM")
     await delete.click()
+    await expect(page.locator("#integrations-title")).to_be_focused()
     await expect(page.get_by_role("heading", name="No integration yet")).to_be_visible()
     assert stage.source_states("us-east-1") == {"crm-prod": "DELETED"}
     assert list(stage.daemon.integrations.glob("*.env")) == []
