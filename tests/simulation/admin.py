@@ -74,15 +74,7 @@ class Admin:
             self.wanted.pop(name, None)
             self.write(name)
             return None
-        match chance.randrange(9):
-            case 0 | 1 | 2:
-                self.write(name, topic_filters=self._filters())
-            case 3:
-                self.write(name, event_source_suffix=self._suffix(name))
-            case 4:
-                self.write(name, region=chance.choice(REGIONS))
-            case 5:
-                self.toggle(name)
+        match chance.randrange(11):
             case 6:
                 self._note("admin", name, "breaks")
                 self.path(name).write_text("NAME=\nNONSENSE")
@@ -91,7 +83,38 @@ class Admin:
                 self.path(name).unlink(missing_ok=True)
             case 8:
                 return self.delete(name)
+            case 9:
+                self._tear(name)
+            case choice:
+                self._change(name, choice)
         return None
+
+    def _change(self, name: str, choice: int) -> None:
+        chance = self._universe.chance
+        match choice:
+            case 0:
+                self.write(name, event_source_suffix=self._suffix(name))
+            case 1:
+                self.write(name, region=chance.choice(REGIONS))
+            case 2:
+                other = self.wanted[chance.choice(sorted(self.wanted))]
+                self.write(name, event_source_suffix=other.event_source_suffix, region=other.region)
+            case 3:
+                self.toggle(name)
+            case _:
+                self.write(name, topic_filters=self._filters())
+
+    def _tear(self, name: str) -> None:
+        """Write the file as an editor may: half of it is there for a moment."""
+        integration = self.wanted[name] = msgspec.structs.replace(self.wanted[name], topic_filters=self._filters())
+        text = render(integration)
+        self._note("admin", name, "tears")
+        self.path(name).write_text(text[: self._universe.chance.randrange(len(text))])
+        self._universe.later(self._universe.chance.uniform(0, 0.09), lambda: self._finish(name, text))
+
+    def _finish(self, name: str, text: str) -> None:
+        if name not in self.deleted:
+            self.path(name).write_text(text)
 
     def toggle(self, name: str) -> None:
         """Enable what is disabled and the other way round."""
@@ -106,6 +129,10 @@ class Admin:
 
     def mend(self) -> None:
         """Put every file right, and enable all."""
+        suffixes: set[str] = set()
         for name in sorted(self.wanted):
             if name not in self.deleted:
-                self.write(name, intended_state=IntendedState.ENABLED)
+                suffix = self.wanted[name].event_source_suffix
+                suffix = self._suffix(name) if suffix in suffixes else suffix
+                suffixes.add(suffix)
+                self.write(name, intended_state=IntendedState.ENABLED, event_source_suffix=suffix)

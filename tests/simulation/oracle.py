@@ -68,7 +68,6 @@ class Oracle:
         self.statuses: dict[str, IntegrationStatus] = {}
         self.wire: Counter[Copy] = Counter()
         self.duplicable: Counter[Copy] = Counter()
-        self.purged: Counter[Copy] = Counter()  # dead letters that the admin has deleted
         self.in_flight: Counter[tuple[str, str]] = Counter()  # calls by region and integration
         self.latest_wall = universe.wall()
         self._retention = retention
@@ -234,7 +233,8 @@ class Oracle:
         self.must(delivery.integration_id == name and self._disk.appended[copy], f"{copy} was never matched, but sent")
         meant = self._meant.get(copy, set())
         replaced = all((name, other) in self._established for other in meant)
-        self.must(destination in meant or not replaced, f"{copy} was accepted for {meant}, but sent to {destination}")
+        fits = destination in meant or not replaced or copy in self._disk.redriven
+        self.must(fits, f"{copy} was accepted for {meant}, but sent to {destination}")
         if delivery.attempts == 0 and copy not in self._accepted_at:
             committed_at = self._disk.committed_at.get(copy, 0.0)
             # It was healthy when the copy was committed, and nothing has happened since.
@@ -304,7 +304,9 @@ class Oracle:
         self._progress = {}
 
     def _outcomes(self, copy: Copy, truth: Truth) -> int:
-        return self.wire[copy] + truth.dead[copy] + self.purged[copy] + truth.in_log[copy] + truth.parked[copy]
+        return (
+            self.wire[copy] + truth.dead[copy] + self._disk.ended_before[copy] + truth.in_log[copy] + truth.parked[copy]
+        )
 
     def check_copies(self, truth: Truth) -> None:
         """Each copy that was appended has ended, or is pending, once; more often only where that cannot be helped."""

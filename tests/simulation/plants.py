@@ -233,6 +233,20 @@ def create_before_burying() -> None:
 
 
 @plant
+def trust_a_claim() -> None:
+    """A source that is claimed back is taken for existing."""
+    real = lifecycle._claim
+
+    def claim(integration_id: str, records: Any, have_files: Any, busy: Any) -> str | None:
+        before = records[integration_id]
+        owner = real(integration_id, records, have_files, busy)
+        records[integration_id] = replace(records[integration_id], ensure=before.ensure)
+        return owner
+
+    _put(lifecycle, "_claim", claim)
+
+
+@plant
 def stop_the_lane_on_trouble() -> None:
     """A lane ends when the spool cannot be read."""
     read = SqliteSpool.read

@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 import structlog
 
-from forwarder.app import Configured, Daemon, Surroundings
+from forwarder.app import Daemon
 from forwarder.errors import ForwarderError
 from forwarder.intake.base import Message
 from forwarder.model import IntegrationStatus, State
 from forwarder.partner_sources import PartnerSources
 from forwarder.settings import EnvSettings, Settings
 from forwarder.spool.base import DeadLetterFilter, Record, Tally
+from forwarder.surroundings import Configured, Surroundings
 from tests.simulation.admin import REGIONS, Admin
 from tests.simulation.aws import Aws, SimulatedSession, SimulatedSink, Weather, delete_as_customer
 from tests.simulation.broker import Broker, Published, ScriptedIntake
@@ -183,15 +184,15 @@ class Simulation:
             executor=SlowDisk(universe, plan.pace),
             file_events=False,
         )
-        daemon = self._daemon = Daemon(self._configured, around)
+        with self.disk.beneath():
+            daemon = self._daemon = Daemon(self._configured, around)
         daemon.http = _NoHttp()  # type: ignore[assignment]  # no sockets here
         self._observe(daemon)
         await daemon.run()
 
     def _observe(self, daemon: Daemon) -> None:
-        """Put the disk beneath the spool, and look over the shoulders of receiver and reconciler."""
+        """Look over the shoulders of receiver and reconciler."""
         spool, oracle = daemon._spool, self.oracle
-        spool._store.connection = self.disk.wrap(spool._store.connection)  # type: ignore[assignment]  # behaves as one
         append, take_statuses = spool.append, daemon._take_statuses
 
         async def observed_append(records: Sequence[Record], tally: Tally) -> int:
@@ -254,6 +255,7 @@ class Simulation:
             (self._stop, 70),
             (self._fault_control_plane, 25),
             (self._lose_source, 90),
+            (self._redrive, 40),
         ]
         return [*events, (self._jump, 40)] if self.plan.clock_jumps else events
 
@@ -278,6 +280,19 @@ class Simulation:
             self._ask_deletion(name)
         elif self.universe.chance.random() < 0.3 and self.admin.wanted:
             self._ask_activation(self.universe.chance.choice(sorted(self.admin.wanted)))
+
+    def _redrive(self) -> None:
+        async def redrive(daemon: Daemon) -> None:
+            try:
+                redriven = await daemon._spool.redrive(DeadLetterFilter(integration_id=name))
+                self.trace.add("admin redrives", name, redriven)
+            finally:
+                daemon._dispatcher.look(name)  # one that fails halfway has put some back
+
+        known = [each for each in sorted(self.oracle.statuses) if each not in self.admin.deleted]
+        if known:
+            name = self.universe.chance.choice(known)
+            self._ask(redrive)
 
     def _ask_deletion(self, name: str) -> None:
         async def ask(daemon: Daemon) -> None:
@@ -415,10 +430,7 @@ class Simulation:
 
     async def _purge(self, daemon: Daemon) -> None:
         """Dead letters take room in the spool; an admin has to make some."""
-        before = self.disk.read().dead
-        await daemon._spool.purge(DeadLetterFilter())
-        self.oracle.purged += before - self.disk.read().dead
-        self.trace.add("admin purges", self.oracle.purged.total())
+        self.trace.add("admin purges", await daemon._spool.purge(DeadLetterFilter()))
 
     def _gates(self) -> list[Any]:
         return [*self._daemon._gates.values()] if self._daemon else []
