@@ -6,6 +6,7 @@ one who typed it. There is no build step: what is in `static/` is what the brows
 
 from hashlib import blake2b
 from importlib.resources import files
+from pathlib import PurePath
 
 import msgspec
 from aiohttp import web
@@ -35,10 +36,12 @@ def _load() -> dict[str, _File]:
     """Every static file by the path that it is served at."""
     found = {}
     for entry in files("forwarder.console").joinpath("static").iterdir():
+        content_type = _TYPES.get(PurePath(entry.name).suffix)
+        if content_type is None:
+            continue  # an editor's backup, say
         content = entry.read_bytes()
         path = "/" if entry.name == "index.html" else f"/console/{entry.name}"
-        etag = blake2b(content, digest_size=8).hexdigest()
-        found[path] = _File(content, _TYPES["." + entry.name.rpartition(".")[2]], etag)
+        found[path] = _File(content, content_type, blake2b(content, digest_size=8).hexdigest())
     return found
 
 

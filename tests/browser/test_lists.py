@@ -1,11 +1,11 @@
-"""Dead letters, the live tap and the books."""
+"""Dead letters, the live tap, the books, and what is wrong."""
 
 import json
 from typing import Any
 
 from playwright.async_api import Page, expect
 
-from tests.browser.stage import Stage
+from tests.browser.stage import SOURCE, Stage
 from tests.system.processes import until
 
 TOPIC = "v2.users.u1.presence"
@@ -126,3 +126,18 @@ async def test_what_is_wrong_with_a_file_is_told_with_its_place(stage: Stage) ->
     await expect(problems).to_have_count(2)
     await expect(problems.first).to_contain_text(f"{path}:2: AWS_ACCOUNT_ID")
     await expect(problems.first).to_contain_text("Invalid AWS account ID")
+
+
+async def test_trouble_with_a_destination_is_told_on_its_card_alone(stage: Stage) -> None:
+    await flowing(stage, "crm", "audit")
+    stage.fault(source=f"{SOURCE}crm", errors=[{"code": "InternalException", "rate": 1}])
+    await stage.notify(TOPIC)
+    page = await stage.open()
+    sick, well = page.locator(".card", has_text="crm"), page.locator(".card", has_text="audit")
+    await expect(sick.locator("[data-part=trouble]")).to_contain_text("InternalException")
+    await expect(sick).to_have_attribute("data-mood", "warn")
+    await expect(sick.get_by_text("events flow")).to_be_hidden()
+    await expect(well).to_have_attribute("data-mood", "good")
+    await expect(well.locator("[data-part=delivered]")).to_have_text("1")
+    stage.fault(source=f"{SOURCE}crm")
+    await expect(sick).to_have_attribute("data-mood", "good")

@@ -16,12 +16,12 @@ const path = (integration) => `api/v2/integrations/${encodeURIComponent(integrat
 
 const deadLetters = (books) => Object.values(books?.dead_lettered ?? {}).reduce((total, each) => total + each, 0);
 
-/** How loud a card is: `pending` because AWS then accepts events and drops them. */
-function mood(integration) {
+/** How loud a card is: `pending` because AWS then accepts events and drops them; `trouble` is the lane's. */
+function mood(integration, trouble) {
   if (integration.state === "ERROR") return "bad";
   if (integration.event_source?.state === "PENDING") return "pending";
   if (integration.state === "INACTIVE") return integration.intended_state === "ENABLED" ? "warn" : "off";
-  return integration.state === "ACTIVE" ? "good" : "warn";
+  return integration.state === "ACTIVE" && !trouble ? "good" : "warn";
 }
 
 const AWS_SAYS = {
@@ -51,11 +51,13 @@ function create() {
 }
 
 function showIdentity(part, integration, element) {
-  setAttribute(element, "data-mood", mood(integration));
+  const trouble = daemon.status.lanes[integration.id]?.trouble;
+  setAttribute(element, "data-mood", mood(integration, trouble));
   setText(part.name, integration.name);
   setText(part.id, integration.id);
   setText(part.state, integration.state.toLowerCase());
   setProse(part.reason, integration.reason);
+  show(part.reason, !trouble || integration.state !== "ACTIVE" || integration.event_source?.state === "PENDING");
   setAttribute(part.switch, "aria-checked", integration.takes_events);
   show(part.again, integration.takes_events && integration.state === "ERROR");
   setAttribute(part.switch, "aria-label", `${integration.name} is activated`);
@@ -98,7 +100,7 @@ function showNumbers(part, integration) {
   show(part.trouble, Boolean(lane?.trouble));
   if (!lane?.trouble) return;
   const wait = lane.retry_at && lane.retry_at > status.now ? `; next try in ${duration(lane.retry_at - status.now)}` : "";
-  setProse(part.trouble, `${lane.trouble}${wait}`);
+  setProse(part.trouble, `${lane.trouble.replace(/\.$/, "")}${wait}`);
 }
 
 async function copy(text) {
