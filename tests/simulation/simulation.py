@@ -242,6 +242,7 @@ class Simulation:
                 at += chance.expovariate(1 / mean)
         for number in range(int(self.plan.quiet_traffic_seconds * 2)):
             self.universe.at(end + number / 2, lambda: self._publish(chance.randint(1, 3)))
+        self.universe.at(end - 0.005, lambda: self._publish(2))  # received just before the clock is set right
         self.universe.at(end, self._calm)
         self.universe.at(5.0, self._watch)
 
