@@ -58,8 +58,9 @@ class Verdict(StrEnum):
 class Notification(msgspec.Struct, frozen=True, gc=False):
     """One notification as it will be delivered.
 
-    `id` is a stable hash of topic and body, `detail` the JSON object as received with `timestamp` and `metadata.EventId`
-    spliced in, `time` the event's own time in whole epoch seconds, `received_at` that of receipt in epoch seconds.
+    `id` is a stable hash of topic and body, `detail` the JSON object as received, with `timestamp` and
+    `metadata.EventId` spliced in, `time` the event's own time in whole epoch seconds, `received_at` that of receipt in
+    epoch seconds.
     """
 
     id: str

@@ -7,13 +7,14 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from forwarder.api.letter import Letter, as_letter
 from forwarder.api.operation import Operation, json
 from forwarder.api.reading import read_body, read_query
 from forwarder.errors import SpoolError
 from forwarder.model import Reason
 from forwarder.ops.http import CALLER
 from forwarder.ops.refusals import Fault, Refused
-from forwarder.spool.base import DeadLetterFilter, DeadLetterRow, Spool
+from forwarder.spool.base import DeadLetterFilter, Spool
 
 _log = structlog.get_logger("forwarder.audit")
 
@@ -55,30 +56,6 @@ class Change(Which, frozen=True):
     dry_run: bool = False
 
 
-class Event(msgspec.Struct, frozen=True):
-    """The event as it would have been delivered; `detail` is its JSON text, `time` and `received_at` epoch seconds."""
-
-    id: str
-    topic: str
-    detail_type: str
-    time: int
-    received_at: float
-    detail: str
-
-
-class Letter(msgspec.Struct, frozen=True):
-    """A dead letter. `dead_at` is in epoch seconds; `code` and `message` are the service's own words where it spoke."""
-
-    id: int
-    integration: str
-    reason: Reason
-    code: str
-    message: str
-    attempts: int
-    dead_at: float
-    event: Event
-
-
 class Letters(msgspec.Struct, frozen=True):
     """A page of dead letters, oldest first. `next_after` asks for the next page; null: this is the last."""
 
@@ -107,7 +84,7 @@ def operations(spool: Spool, look: Callable[[str | None], None]) -> list[Operati
         query = read_query(Listing, request.query)
         rows = await _spooled(spool.dead_letters(query.filter(), after=query.after, limit=query.limit + 1))
         shown = rows[: query.limit]
-        return json(Letters([_letter(row) for row in shown], shown[-1].id if len(rows) > len(shown) else None))
+        return json(Letters([as_letter(row) for row in shown], shown[-1].id if len(rows) > len(shown) else None))
 
     async def redrive(request: web.Request) -> web.Response:
         change = _read_change(await request.read())
@@ -150,28 +127,6 @@ async def _count(spool: Spool, which: DeadLetterFilter) -> int:
         count += len(rows)
         after = rows[-1].id
     return count
-
-
-def _letter(row: DeadLetterRow) -> Letter:
-    letter, delivery = row.letter, row.letter.delivery
-    notification = delivery.notification
-    return Letter(
-        id=row.id,
-        integration=delivery.integration_id,
-        reason=letter.reason,
-        code=letter.code,
-        message=letter.message,
-        attempts=delivery.attempts,
-        dead_at=letter.dead_at,
-        event=Event(
-            notification.id,
-            notification.topic,
-            delivery.detail_type,
-            notification.time,
-            notification.received_at,
-            notification.detail.decode(errors="replace"),
-        ),
-    )
 
 
 def _audit(request: web.Request, action: str, change: Change, count: int) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import typer
 from rich.text import Text
 
-from forwarder.commands.dead_letters.stores import Letter
+from forwarder.api.letter import Letter
 from forwarder.commands.output import console, print_json, table
 
 

@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from forwarder.api.letter import Letter, as_letter
 from forwarder.clock import SystemClock
 from forwarder.commands.configuration import env_file_to_use
 from forwarder.commands.daemon import Daemon
 from forwarder.commands.output import log_to_stderr
 from forwarder.errors import ForwarderError, SpoolUnusableError
-from forwarder.model import Reason
 from forwarder.settings import Settings
 from forwarder.spool.base import DeadLetterFilter, DeadLetterRow
 from forwarder.spool.reader import reading
@@ -21,30 +21,6 @@ from forwarder.spool.sqlite import SqliteSpool
 
 _API = "/api/dead-letters"
 _UNKNOWN = "there is no dead letter {}"
-
-
-class Event(msgspec.Struct, frozen=True):
-    """The event of a dead letter, as it would have been delivered; `detail` is its JSON text."""
-
-    id: str
-    topic: str
-    detail_type: str
-    time: int
-    received_at: float
-    detail: str
-
-
-class Letter(msgspec.Struct, frozen=True):
-    """A dead letter as the daemon's API has it. Times are epoch seconds."""
-
-    id: int
-    integration: str
-    reason: Reason
-    code: str
-    message: str
-    attempts: int
-    dead_at: float
-    event: Event
 
 
 class DeadLetters(Protocol):
@@ -132,14 +108,14 @@ class DeadLettersFile:
 
     def page(self, which: DeadLetterFilter, after: int, limit: int) -> Sequence[Letter]:
         """See DeadLetters."""
-        return [_letter(row) for row in self._rows(which, after, limit)]
+        return [as_letter(row) for row in self._rows(which, after, limit)]
 
     def one(self, number: int) -> Letter:
         """See DeadLetters."""
         rows = self._rows(DeadLetterFilter(ids=(number,)), 0, 1)
         if not rows:
             raise ForwarderError(_UNKNOWN.format(number))
-        return _letter(rows[0])
+        return as_letter(rows[0])
 
     def redrive(self, numbers: Sequence[int]) -> int:
         """See DeadLetters."""
@@ -184,26 +160,3 @@ def _parameters(which: DeadLetterFilter) -> dict[str, Any]:
         "ids": list(which.ids) if which.ids else None,
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _letter(row: DeadLetterRow) -> Letter:
-    letter = row.letter
-    delivery, notification = letter.delivery, letter.delivery.notification
-    event = Event(
-        notification.id,
-        notification.topic,
-        delivery.detail_type,
-        notification.time,
-        notification.received_at,
-        notification.detail.decode(errors="replace"),
-    )
-    return Letter(
-        id=row.id,
-        integration=delivery.integration_id,
-        reason=letter.reason,
-        code=letter.code,
-        message=letter.message,
-        attempts=delivery.attempts,
-        dead_at=letter.dead_at,
-        event=event,
-    )
