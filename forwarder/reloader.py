@@ -22,6 +22,7 @@ from forwarder.rules.validation import Rules
 
 DEBOUNCE_MS = 50  # events closer together than this are one
 MAX_DEBOUNCE_MS = 400
+OPEN_SECONDS = 0.5
 SETTLE_SECONDS = 0.1
 MAX_LOOKS_TO_SETTLE = 20
 
@@ -65,7 +66,7 @@ class Reloader:
         """Look whenever there is reason to, until cancelled."""
         async with asyncio.TaskGroup() as group:
             if self._file_events:
-                group.create_task(self._watch())
+                group.create_task(self._watch(), name="file-events")
             while True:
                 await self.step()
 
@@ -160,6 +161,8 @@ class Reloader:
             yield_on_timeout=True,
             recursive=False,
         )
+        # It does not say when it is open; what changed before gives no event. By then it is, so look once more.
+        asyncio.get_running_loop().call_later(OPEN_SECONDS, self._wake.set)
         async with contextlib.aclosing(events):
             async for changed in events:
                 if changed:

@@ -449,6 +449,14 @@ async def test_file_events_bring_a_change_without_waiting_for_the_poll(tmp_path:
         assert harness.filters() == {"crm": "b"}
 
 
+async def test_a_change_before_the_watch_is_open_is_not_left_to_the_poll(tmp_path: Path) -> None:
+    harness = Harness(tmp_path, poll_seconds=3600.0, file_events=True)
+    await harness.reloader.load_once()
+    harness.put("crm", "a")
+    async with running(harness):
+        await until(lambda: harness.filters() == {"crm": "a"}, nudge=lambda: None)
+
+
 async def test_file_events_bring_a_config_maps_swap(tmp_path: Path) -> None:
     harness = Harness(tmp_path, poll_seconds=3600.0, file_events=True)
     for version in ("1", "2"):
