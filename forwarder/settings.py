@@ -192,7 +192,10 @@ class Settings(HttpSettings, IntegrationFiles, PluginChoice):
         default=3600, ge=1, description="The most calls at once in one region after a quiet time; 3600 is AWS's quota."
     )
     max_concurrency: int = Field(
-        default=64, ge=1, le=1000, description="The most calls in flight in one region, 1 to 1000."
+        default=64,
+        ge=1,
+        le=1000,
+        description="The calls in flight in one region, 1 to 1000; fair shares may add as many again.",
     )
     shutdown_seconds: float = Field(
         default=20, gt=0, le=3600, description="The seconds a stopping daemon has to finish the calls in flight."
