@@ -1,6 +1,7 @@
 """Loop 2: spool -> batch -> sink -> settle, one lane per integration; and the spool's housekeeping."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -40,6 +41,7 @@ class Dispatcher:
         self._calls: set[asyncio.Task[None]] = set()
         self._statuses: dict[str, IntegrationStatus] = {}
         self._held: set[str] = set()
+        self._holds: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._draining = False
 
     def apply(self, statuses: Iterable[IntegrationStatus]) -> None:
@@ -86,19 +88,21 @@ class Dispatcher:
 
     @asynccontextmanager
     async def without_lane(self, integration_id: str) -> AsyncIterator[None]:
-        """Hold the integration's lane back, its calls finished, while somebody else changes what it has to send."""
-        self._held.add(integration_id)
-        try:
-            if lane := self._lanes.get(integration_id):
-                lane.apply(None)
-                lane.drain()
-                await asyncio.wait([self._tasks[integration_id]])
-                del self._lanes[integration_id], self._tasks[integration_id]
-            yield
-        finally:
-            self._held.discard(integration_id)
-            if self._takes_events(integration_id):
-                self._ensure(integration_id)
+        """Hold the integration's lane back, its calls finished, while somebody else changes what it has to send.
+        Whoever comes second waits for the first."""
+        async with self._holds[integration_id]:
+            self._held.add(integration_id)
+            try:
+                if lane := self._lanes.get(integration_id):
+                    lane.apply(None)
+                    lane.drain()
+                    await asyncio.wait([self._tasks[integration_id]])
+                    del self._lanes[integration_id], self._tasks[integration_id]
+                yield
+            finally:
+                self._held.discard(integration_id)
+                if self._takes_events(integration_id):
+                    self._ensure(integration_id)
 
     async def run(self) -> None:
         """Keep house until cancelled."""
@@ -124,9 +128,10 @@ class Dispatcher:
             log.warning("spool_trouble", error=str(error))
 
     def _is_over(self, integration_id: str) -> bool:
-        """Whether an integration needs no place in the spool: nothing comes for it and nothing is left."""
+        """Whether an integration needs no place in the spool: nothing comes for it, nothing is left, nobody holds it."""
         books = self._context.spool.books.lanes.get(integration_id)
-        return not self._takes_events(integration_id) and (books is None or not books.pending)
+        wanted = self._takes_events(integration_id) or integration_id in self._held
+        return not wanted and (books is None or not books.pending)
 
     def _takes_events(self, integration_id: str) -> bool:
         status = self._statuses.get(integration_id)

@@ -119,6 +119,37 @@ async def test_a_lane_without_an_integration_keeps_its_events_until_they_expire(
 
 
 @in_virtual_time
+async def test_two_who_hold_a_lane_back_take_turns(tmp_path: Path) -> None:
+    held: list[str] = []
+
+    async def hold(w: World, name: str) -> None:
+        async with w.dispatcher.without_lane("a"):
+            held.append(f"{name} in")
+            await asyncio.sleep(1)
+            held.append(f"{name} out")
+
+    answered = asyncio.Event()
+
+    async def when_told(destination: Destination, deliveries: Sequence[Delivery]) -> Sequence[EntryResult]:
+        await answered.wait()
+        return await w.sink.accept(destination, deliveries)
+
+    async with world(tmp_path, status("a")) as w:
+        w.sink.answer = when_told
+        await w.append(5)
+        await w.until(lambda: len(w.sink.calls) == 1)
+        both = asyncio.gather(hold(w, "first"), hold(w, "second"))
+        await asyncio.sleep(1)
+        assert held == []  # the call is still out
+        answered.set()
+        await both
+        assert held == ["first in", "first out", "second in", "second out"]
+        await w.append(5)
+        await w.idle()
+        assert w.books().delivered == 10
+
+
+@in_virtual_time
 async def test_a_lane_held_back_stays_so_whatever_its_status_says(tmp_path: Path) -> None:
     async with world(tmp_path, status("a")) as w:
         answered = asyncio.Event()
