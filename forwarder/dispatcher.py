@@ -128,7 +128,7 @@ class Dispatcher:
             log.warning("spool_trouble", error=str(error))
 
     def _is_over(self, integration_id: str) -> bool:
-        """Whether an integration needs no place in the spool: nothing comes for it, nothing is left, nobody holds it."""
+        """Whether an integration needs no place in the spool: nothing comes for it, nothing is left, nobody has it."""
         books = self._context.spool.books.lanes.get(integration_id)
         wanted = self._takes_events(integration_id) or integration_id in self._held
         return not wanted and (books is None or not books.pending)
