@@ -350,7 +350,7 @@ async def test_a_kept_connection_that_closes_under_a_request_is_not_asked_again_
 
 async def test_the_pool_has_room_for_every_call_in_flight_and_no_more(make: Make, serve: Serve) -> None:
     wire = await serve(*[None] * 5, ACCEPTED)
-    sink = make(wire.url, max_concurrency=4)
+    sink = make(wire.url, max_concurrency=2)  # fair shares may take a region to twice of it
     calls = [asyncio.create_task(sink.put(DESTINATION, deliveries())) for _ in range(5)]
     for _ in range(4):
         await wire.held.acquire()

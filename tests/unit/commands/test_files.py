@@ -82,6 +82,6 @@ def test_a_file_that_is_none_is_left_alone(integrations: IntegrationFiles, path:
 
 def test_a_directory_that_is_not_there_is_named(integrations: IntegrationFiles, path: Path) -> None:
     path.unlink()
-    path.parent.rename(path.parent.with_name("elsewhere"))
+    path.parent.rename(path.parent.with_name(f"{path.parent.name}-elsewhere"))
     with pytest.raises(ForwarderError, match="the integrations directory cannot be read"):
         integrations.listing()
