@@ -51,7 +51,7 @@ def main() -> int:
         if not _is_current(path, contents, check=check)
     ]
     for path in stale:
-        print(f"{path.name}: what is generated in it is not current; run `make docs`", file=sys.stderr)  # noqa: T201
+        print(f"{path.name}: what is generated in it is not current; run `make docs`", file=sys.stderr)  # noqa: T201  (a command)
     return 1 if stale else 0
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: PLC0415  (a command imports what it needs when it is called)
 """The command line. Each command imports what it needs when it is called, so that `--help` is quick.
 
 Exit codes: 0 done, 1 failed while running, 2 bad configuration or usage. Errors go to standard error.

@@ -76,7 +76,7 @@ def _written(filters: Sequence[str]) -> str:
 
 def fault_of(problem: Problem) -> Fault:
     """What is wrong with a file's text, at the client's field; what belongs to none, with its place in the file."""
-    field = FIELDS.get(problem.key) if problem.key in Key.__members__ else None  # type: ignore[call-overload]
+    field = FIELDS.get(problem.key) if problem.key in Key.__members__ else None  # type: ignore[call-overload]  # None is no member
     if field is None:
         return Fault(str(problem))
     return Fault(problem.message, field, hint=problem.hint)

@@ -32,7 +32,7 @@ def print_json(value: Any) -> None:
 
 def console() -> "Console":
     """Standard output for people: coloured on a terminal, plain and wide when piped."""
-    from rich.console import Console  # noqa: PLC0415  (scripts do not need it)
+    from rich.console import Console
 
     on_terminal = Console(highlight=False)
     return on_terminal if on_terminal.is_terminal else Console(highlight=False, width=_PIPED_WIDTH)
@@ -40,7 +40,7 @@ def console() -> "Console":
 
 def table(words: list[str], numbers: list[str], *more: str) -> "Table":
     """A table without lines: columns of words, then of numbers, then of sentences that may wrap."""
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table
 
     made = Table(box=None, pad_edge=False, header_style="bold")
     for heading in words:
@@ -68,8 +68,8 @@ def confirm(question: str, *, yes: bool) -> None:
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int], None]]:
     """A bar on standard error where that is a terminal. What it gives is called with how many more are done."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import Progress
 
     screen = Console(stderr=True)
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -79,8 +79,8 @@ def progress(total: int) -> Iterator[Callable[[int], None]]:
 
 def log_to_stderr() -> None:
     """Standard output is for what the command prints; warnings of the parts that it uses go where errors do."""
-    from forwarder.ops import logs  # noqa: PLC0415
-    from forwarder.ops.masking import Masker  # noqa: PLC0415
+    from forwarder.ops import logs
+    from forwarder.ops.masking import Masker
 
     logs.configure("warning", None, Masker(frozenset()))
 
@@ -92,7 +92,7 @@ def counted(number: int, what: str) -> str:
 
 def size(of: int) -> str:
     """`4.0 MiB`."""
-    from pydantic import ByteSize  # noqa: PLC0415
+    from pydantic import ByteSize
 
     return ByteSize(of).human_readable(separator=" ")
 

@@ -83,7 +83,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     if sys.platform == "win32":  # uvloop is not made for it
         asyncio.run(main)
         return
-    import uvloop  # noqa: PLC0415
+    import uvloop
 
     uvloop.run(main)
 

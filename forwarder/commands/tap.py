@@ -77,7 +77,7 @@ def _explained(error: RefusedError) -> Exception:
 
 
 def _print_json(event: Any) -> None:
-    import json  # noqa: PLC0415  (only here)
+    import json
 
     typer.echo(json.dumps(event, ensure_ascii=False))
 

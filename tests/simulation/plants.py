@@ -278,7 +278,7 @@ def book_before_the_commit() -> None:
 
 def _try(job: Any, store: Store) -> None:
     """Do the job to the memory alone."""
-    connection, store.connection = store.connection, _Nowhere()  # type: ignore[assignment]
+    connection, store.connection = store.connection, _Nowhere()  # type: ignore[assignment]  # as much of one as is asked
     try:
         job.write(store)
     except NotImplementedError:

@@ -203,7 +203,7 @@ class Simulation:
             take_statuses(statuses)
             oracle.published(statuses)
 
-        spool.append = observed_append  # type: ignore[method-assign]
+        spool.append = observed_append
         daemon._reconciler._on_status = observed_statuses
 
     def _check(self) -> None:

@@ -63,7 +63,7 @@ async def test_a_lane_that_is_behind_reads_the_log_and_is_then_fed_from_memory(t
             reads += 1
             return await read(integration_id, run, limit)
 
-        w.spool.read = counted  # type: ignore[method-assign]
+        w.spool.read = counted
         ids += await w.append(10)
         await w.idle()
         assert (w.sink.sent(), reads) == (ids, 0)
@@ -76,7 +76,7 @@ async def test_what_is_offered_while_the_log_is_read_is_sent_once(tmp_path: Path
 
         async def overtaken(integration_id: str, run: Run, limit: int) -> Page:
             """Read before or after an append that is offered before the answer is in."""
-            w.spool.read = read  # type: ignore[method-assign]
+            w.spool.read = read
             if len(ids) == 3:
                 ids.extend(await w.append(2))
                 return await read(integration_id, run, limit)
@@ -85,7 +85,7 @@ async def test_what_is_offered_while_the_log_is_read_is_sent_once(tmp_path: Path
             return page
 
         for _ in range(2):
-            w.spool.read = overtaken  # type: ignore[method-assign]
+            w.spool.read = overtaken
             w.dispatcher.look()
             await w.until(lambda: w.books().pending == 0)
             assert w.sink.sent() == ids

@@ -280,9 +280,9 @@ async def test_a_settlement_that_cannot_be_written_is_written_later_and_not_sent
             if failures:
                 failures -= 1
                 raise SpoolError("disk full")
-            await settle(settlement)  # type: ignore[arg-type]
+            await settle(settlement)  # type: ignore[arg-type]  # passed through
 
-        w.spool.settle = failing  # type: ignore[method-assign]
+        w.spool.settle = failing
         await w.append(1)
         await w.until(lambda: w.books().delivered == 1)
         assert len(w.sink.calls) == 1

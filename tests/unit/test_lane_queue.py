@@ -174,14 +174,14 @@ async def test_a_parked_entry_is_not_forgotten_when_it_cannot_be_read(tmp_path: 
             await reading.wait()
             raise SpoolError("not now")
 
-        w.spool.read_parked = broken  # type: ignore[method-assign,assignment]  # it answers nothing
+        w.spool.read_parked = broken  # type: ignore[assignment]  # it answers nothing
         refill = asyncio.create_task(w.queue.refill(NOW + 5))
         await asyncio.sleep(0.001)
         assert not w.queue.finished  # though it is neither in the table's schedule nor in memory
         reading.set()
         with pytest.raises(SpoolError):
             await refill
-        w.spool.read_parked = read  # type: ignore[method-assign]
+        w.spool.read_parked = read
         await w.queue.refill(NOW + 5)
         assert w.take().send == [tried]
         assert w.queue.next_parked() is None

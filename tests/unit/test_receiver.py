@@ -96,7 +96,7 @@ class World:
                 raise SpoolError("disk full")
             return await self.append(records, tally)
 
-        self.spool.append = failing  # type: ignore[method-assign]
+        self.spool.append = failing
 
     def hold_append(self) -> asyncio.Event:
         release = asyncio.Event()
@@ -105,7 +105,7 @@ class World:
             await release.wait()
             return await self.append(records, tally)
 
-        self.spool.append = held  # type: ignore[method-assign]
+        self.spool.append = held
         return release
 
 

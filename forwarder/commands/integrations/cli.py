@@ -1,4 +1,3 @@
-# ruff: noqa: PLC0415  (a command imports what it needs when it is called)
 """`forwarder integrations`: the commands as they are typed."""
 
 from typing import Annotated, Any

@@ -77,8 +77,8 @@ def _live(daemon: Daemon, before: Look, interval: float, screen: Console) -> Non
 @contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
     """Keys as they are pressed, without Enter. What it gives waits so many seconds at most for one."""
-    import termios  # noqa: PLC0415  (not on every system)
-    import tty  # noqa: PLC0415
+    import termios
+    import tty
 
     def pressed(seconds: float) -> str:
         watched = [sys.stdin] if sys.stdin.isatty() else []

@@ -191,7 +191,7 @@ def _count_pings(connection: ServerConnection, pings: asyncio.Semaphore, *, answ
                 return
         receive(frame)
 
-    connection.protocol.recv_frame = counted  # type: ignore[method-assign]  # the server's end, which a test may bend
+    connection.protocol.recv_frame = counted
 
 
 async def test_back_pressure_stops_the_sender_and_shows_life_by_pongs(streamer: Streamer) -> None:
@@ -206,7 +206,7 @@ async def test_back_pressure_stops_the_sender_and_shows_life_by_pongs(streamer: 
                 pongs.release()
             receive(frame)
 
-        connection.protocol.recv_frame = counted  # type: ignore[method-assign]  # the server's end, which a test may bend
+        connection.protocol.recv_frame = counted
 
         async def send() -> None:
             for number in range(count):

@@ -53,10 +53,10 @@ async def test_one_write_that_cannot_be_made_does_not_fail_its_neighbours(spool:
 async def test_nothing_that_fails_has_been_written(spool: SqliteSpool, reopen: Reopen) -> None:
     """A failure just before the commit, and none can come after it: it would be written twice."""
     used = spool._store.bytes_used
-    spool._store.bytes_used = _fail  # type: ignore[method-assign]
+    spool._store.bytes_used = _fail
     with pytest.raises(SpoolError, match="disk I/O"):
         await append(spool, ["x"])
-    spool._store.bytes_used = used  # type: ignore[method-assign]
+    spool._store.bytes_used = used
     assert await append(spool, ["x"]) == 1
     assert ids(await read_all(await reopen(spool))) == ["x"]
 
