@@ -21,7 +21,6 @@ _log = structlog.get_logger("forwarder.audit")
 T = TypeVar("T")
 
 PATH = "/api/dead-letters"
-COUNTED_AT_ONCE = 200
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
@@ -89,7 +88,7 @@ def operations(spool: Spool, look: Callable[[str | None], None]) -> list[Operati
     async def redrive(request: web.Request) -> web.Response:
         change = _read_change(await request.read())
         if change.dry_run:
-            return json(Redriven(await _count(spool, change.filter()), dry_run=True))
+            return json(Redriven(await _spooled(spool.count_dead_letters(change.filter())), dry_run=True))
         try:
             count = await _spooled(spool.redrive(change.filter()))
         finally:
@@ -100,7 +99,7 @@ def operations(spool: Spool, look: Callable[[str | None], None]) -> list[Operati
     async def purge(request: web.Request) -> web.Response:
         change = _read_change(await request.read())
         if change.dry_run:
-            return json(Purged(await _count(spool, change.filter()), dry_run=True))
+            return json(Purged(await _spooled(spool.count_dead_letters(change.filter())), dry_run=True))
         count = await _spooled(spool.purge(change.filter()))
         _audit(request, "purge", change, count)
         return json(Purged(count, dry_run=False))
@@ -119,14 +118,6 @@ def _read_change(body: bytes) -> Change:
     if change.filter() == DeadLetterFilter() and not change.all:
         raise Refused(400, faults=[Fault("Say which dead letters are meant, or all", "all", "missing.value")])
     return change
-
-
-async def _count(spool: Spool, which: DeadLetterFilter) -> int:
-    count = after = 0
-    while rows := await _spooled(spool.dead_letters(which, after=after, limit=COUNTED_AT_ONCE)):
-        count += len(rows)
-        after = rows[-1].id
-    return count
 
 
 def _audit(request: web.Request, action: str, change: Change, count: int) -> None:

@@ -276,6 +276,10 @@ class Spool(Protocol):
         """Stored dead letters by id."""
         ...
 
+    async def count_dead_letters(self, which: DeadLetterFilter) -> int:
+        """How many stored dead letters are meant."""
+        ...
+
     async def redrive(self, which: DeadLetterFilter) -> int:
         """Put dead letters back on their lanes' parked tables, due now; each is booked as matched once more."""
         ...

@@ -332,6 +332,11 @@ class SqliteSpool:
         now = self._clock.now()
         return await self._read(lambda store: store.dead.find(which, now, after, limit))
 
+    async def count_dead_letters(self, which: DeadLetterFilter) -> int:
+        """See Spool."""
+        now = self._clock.now()
+        return await self._read(lambda store: store.dead.count(which, now))
+
     async def redrive(self, which: DeadLetterFilter) -> int:
         """See Spool."""
         now = self._clock.now()

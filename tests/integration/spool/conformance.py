@@ -271,6 +271,8 @@ class SpoolConformance:
         await spool.settle(Settlement("b", (3, 3), dead=[dead(z)]))
 
         async def found(**which: Any) -> list[str]:  # a filter's fields
+            counted = await spool.count_dead_letters(DeadLetterFilter(**which))
+            assert counted == len(await spool.dead_letters(DeadLetterFilter(**which)))
             rows = await spool.dead_letters(DeadLetterFilter(**which))
             return [row.letter.delivery.notification.id for row in rows]
 
